@@ -1,0 +1,3 @@
+# Generated code; see proto/.
+GEN_SRCS =
+GEN_STAMP =

@@ -1,0 +1,99 @@
+#include "base/status.h"
+
+#include <string.h>
+
+static const struct {
+    const char *name;
+    enum status_code code;
+    enum reason_class class;
+    const char *text;
+} rows[REASON_COUNT] = {
+    [REASON_NONE] = {"", STATUS_UNKNOWN, CLASS_GIVE_UP, "unknown error"},
+#define REASON(name, code, class, text)                                                           \
+    [REASON_##name] = {#name, STATUS_##code, CLASS_##class, text},
+#include "base/reasons.def"
+};
+
+static const char *const code_names[] = {
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+};
+
+struct status status_of(enum reason reason, const char *detail)
+{
+    return status_retry(reason, 0, detail);
+}
+
+struct status status_retry(enum reason reason, uint32_t retry_after_ms, const char *detail)
+{
+    check(reason > REASON_NONE && reason < REASON_COUNT);
+    return (struct status){
+        .code = rows[reason].code,
+        .reason = reason,
+        .retry_after_ms = retry_after_ms,
+        .detail = detail,
+    };
+}
+
+struct status status_foreign(enum status_code code, enum reason reason, const char *detail)
+{
+    return (struct status){.code = code, .reason = reason, .detail = detail};
+}
+
+const char *status_text(struct status s)
+{
+    if (s.detail != NULL && s.detail[0] != '\0') {
+        return s.detail;
+    }
+    return status_ok(s) ? "OK" : reason_text(s.reason);
+}
+
+const char *status_code_name(enum status_code c)
+{
+    return (size_t)c < ARRAY_LEN(code_names) ? code_names[c] : "UNKNOWN";
+}
+
+const char *reason_name(enum reason r)
+{
+    return r < REASON_COUNT ? rows[r].name : "";
+}
+
+enum reason reason_by_name(const char *name)
+{
+    for (enum reason r = REASON_NONE + 1; r < REASON_COUNT; r++) {
+        if (strcmp(rows[r].name, name) == 0) {
+            return r;
+        }
+    }
+    return REASON_NONE;
+}
+
+enum reason_class reason_class(enum reason r)
+{
+    return r < REASON_COUNT ? rows[r].class : CLASS_GIVE_UP;
+}
+
+enum status_code reason_code(enum reason r)
+{
+    return r < REASON_COUNT ? rows[r].code : STATUS_UNKNOWN;
+}
+
+const char *reason_text(enum reason r)
+{
+    return r < REASON_COUNT ? rows[r].text : rows[REASON_NONE].text;
+}

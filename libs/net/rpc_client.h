@@ -1,0 +1,47 @@
+/*
+ * rpc_client.h -- calls to other services, by descriptor: no stubs.
+ *
+ * Floor 3, tasks on the loop thread. Deadline, request id, tenant and task id are the running
+ * task's. Nothing is retried or hedged here: one call is one attempt. Errors come back as the
+ * status the peer sent, with the reason and RetryInfo of its details where it is one of ours.
+ */
+#ifndef PRISM_NET_RPC_CLIENT_H
+#define PRISM_NET_RPC_CLIENT_H
+
+#include <stdbool.h>
+
+#include "net/rpc.h"
+
+struct rpc_channel;
+struct rpc_stream;
+
+struct rpc_channel_options {
+    const char *targets; /* "host:port,host:port": the first that is READY is called */
+    size_t max_message;  /* bytes received, 0: RPC_MESSAGE_MOST */
+};
+
+struct rpc_channel *rpc_channel_new(struct wire *wire, const struct rpc_channel_options *options);
+void rpc_channel_free(struct rpc_channel *channel); /* no call may be open */
+bool rpc_channel_ready(const struct rpc_channel *channel); /* some target is connected; nudges idle ones */
+
+/* One unary call; the reply lives in arena. PEER_UNREACHABLE when nothing answered. */
+struct status rpc_call(struct rpc_channel *channel, const struct ProtobufCServiceDescriptor *service,
+                       const char *method, const void *request, struct arena *arena,
+                       void **reply) NODISCARD PARKS;
+
+/* A streaming call. request: the first message, NULL to send none yet. Returns when it was handed
+ * to gRPC, not when the peer answered. */
+struct status rpc_open(struct rpc_channel *channel, const struct ProtobufCServiceDescriptor *service,
+                       const char *method, const void *request,
+                       struct rpc_stream **out) NODISCARD PARKS;
+struct status rpc_stream_send(struct rpc_stream *stream, const void *message) NODISCARD PARKS;
+struct status rpc_stream_send_end(struct rpc_stream *stream) NODISCARD PARKS; /* half-close */
+
+/* The next message into arena, NULL at the end; the status of the call when it ended not OK. */
+struct status rpc_stream_recv(struct rpc_stream *stream, struct arena *arena,
+                              void **message) NODISCARD PARKS;
+
+/* Frees; an unfinished call is cancelled, which the peer's handler sees. Sets *stream to NULL. */
+void rpc_stream_close(struct rpc_stream **stream) PARKS;
+
+#endif
