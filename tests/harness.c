@@ -49,10 +49,11 @@ struct span harness_read(struct arena *arena, const char *path)
 const char *harness_vectors(struct arena *arena, const char *relative, size_t cases)
 {
     const char *root = getenv("PRISM_VECTORS");
-    const char *path = arena_printf(arena, "%s/%s", root != NULL ? root : "../shared/vectors", relative);
+    const char *path =
+        arena_printf(arena, "%s/%s", root != NULL ? root : "../shared/vectors", relative);
     if (access(path, R_OK) != 0) {
-        print_message("# SKIPPED: vectors %s are not there (PRISM_VECTORS), %zu cases not run\n", path,
-                      cases);
+        print_message("# SKIPPED: vectors %s are not there (PRISM_VECTORS), %zu cases not run\n",
+                      path, cases);
         skip();
     }
     return path;

@@ -7,29 +7,27 @@
 #ifndef PRISM_TESTS_HARNESS_H
 #define PRISM_TESTS_HARNESS_H
 
+#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-
-#include <cmocka.h>
 
 #include "base/arena.h"
 #include "base/buf.h"
 #include "base/span.h"
 #include "base/status.h"
 
-#define HARNESS_MAIN(tests)                                                                       \
-    int main(void)                                                                                \
-    {                                                                                             \
-        return cmocka_run_group_tests_name(__FILE__, tests, NULL, NULL);                          \
+#define HARNESS_MAIN(tests)                                                                        \
+    int main(void)                                                                                 \
+    {                                                                                              \
+        return cmocka_run_group_tests_name(__FILE__, tests, NULL, NULL);                           \
     }
 
 #define assert_span(actual, expected) harness_assert_span(actual, expected, __FILE__, __LINE__)
 void harness_assert_span(struct span actual, struct span expected, const char *file, int line);
 #define assert_status(actual, reason) harness_assert_status(actual, reason, __FILE__, __LINE__)
 void harness_assert_status(struct status actual, enum reason reason, const char *file, int line);
-
 
 #define assert_status_ok(actual) assert_status(actual, REASON_NONE)
 

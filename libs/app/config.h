@@ -3,8 +3,8 @@
  *
  * Floor 5, at start only. A program's rows stand in its config.def:
  *
- *     CONFIG(duration, first_byte_wait, "60s", "1s..3600s", "longest silence before a tier is given up")
- *     CONFIG_ALIAS(bedrock_region, "BEDROCK_REGION")
+ *     CONFIG(duration, first_byte_wait, "60s", "1s..3600s", "longest silence before a tier is given
+ * up") CONFIG_ALIAS(bedrock_region, "BEDROCK_REGION")
  *
  * and become a struct by CONFIG_FIELD, a table by CONFIG_ROW. Order: flag (--first-byte-wait) >
  * environment (PRISM_ROUTER_FIRST_BYTE_WAIT, then aliases) > YAML file (first_byte_wait) > default.
@@ -45,7 +45,8 @@ enum config_type {
 #define CONFIG_C_choice   const char *
 #define CONFIG_C_secret   struct secret
 
-/* A row is a field, or (alias != NULL) another environment name of the field before it in `name`. */
+/* A row is a field, or (alias != NULL) another environment name of the field before it in `name`.
+ */
 struct config_row {
     const char *name;
     enum config_type type;
@@ -73,7 +74,7 @@ struct config_row {
  * app/common.def leaves the macros defined, the program's own .def undefines both at its end.
  */
 #define CONFIG_FIELD(type, name, otherwise, bounds, help) CONFIG_C_##type name;
-#define CONFIG_ROW(structure, type, name, otherwise, bounds, help)                                \
+#define CONFIG_ROW(structure, type, name, otherwise, bounds, help)                                 \
     {#name, CONFIG_TYPE_##type, offsetof(structure, name), otherwise, bounds, help, NULL},
 #define CONFIG_ROW_ALIAS(name, env) {#name, CONFIG_TYPE_text, 0, NULL, NULL, NULL, env},
 

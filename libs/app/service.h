@@ -17,9 +17,9 @@ struct app; /* the running process */
 
 struct service_spec {
     struct config_spec config;
-    size_t config_size;            /* sizeof the program's config struct */
-    size_t address_offset;         /* of its `listen` row (const char *): gRPC, or HTTP for http_handler */
-    size_t admin_offset;           /* of its `admin` row */
+    size_t config_size;    /* sizeof the program's config struct */
+    size_t address_offset; /* of its `listen` row (const char *): gRPC, or HTTP for http_handler */
+    size_t admin_offset;   /* of its `admin` row */
 
     /* Builds the service; *state goes to stop and handlers. In a task; may park. A failure is
      * logged and ends the process with code 1. */
@@ -33,7 +33,8 @@ struct service_spec {
 
 int service_main(int argc, char **argv, const struct service_spec *spec);
 
-/* --- for start and stop --------------------------------------------------------------------------- */
+/* --- for start and stop
+ * --------------------------------------------------------------------------- */
 
 struct loop *app_loop(struct app *app);
 struct wire *app_wire(struct app *app);
@@ -43,8 +44,8 @@ struct arena *app_arena(struct app *app); /* lives as long as the process */
 void app_serve(struct app *app, const struct rpc_service *services, size_t n);
 
 /* A further admin page ("/dump") in a task. */
-void app_admin(struct app *app, const char *path, void (*page)(struct http_exchange *exchange, void *arg) PARKS,
-               void *arg);
+void app_admin(struct app *app, const char *path,
+               void (*page)(struct http_exchange *exchange, void *arg) PARKS, void *arg);
 
 /* Readiness as seen by /readyz and grpc.health.v1; why is static, shown while not ready. A named
  * condition per cause; all must hold. */

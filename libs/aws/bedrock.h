@@ -38,11 +38,11 @@ struct bedrock_request {
 
 /* Facts about the answer for metadata and logs; valid until close. */
 struct bedrock_reply {
-    int http_status;              /* 0: no answer came */
-    struct span request_id;       /* x-amzn-requestid */
-    bool simulated;               /* the peer says it is the simulator (x-prism-simulated) */
-    uint32_t server_retry_ms;     /* Retry-After or x-amz-retry-after, 0: none */
-    bool dispatched;              /* the request may have reached the service */
+    int http_status;          /* 0: no answer came */
+    struct span request_id;   /* x-amzn-requestid */
+    bool simulated;           /* the peer says it is the simulator (x-prism-simulated) */
+    uint32_t server_retry_ms; /* Retry-After or x-amz-retry-after, 0: none */
+    bool dispatched;          /* the request may have reached the service */
 };
 
 /* Opens a stream: OK once the response's headers are there with 200. On failure *out is set too,

@@ -16,7 +16,7 @@
 struct arena;
 
 struct arena *arena_new(size_t budget) NODISCARD;
-void arena_free(struct arena *arena); /* takes NULL */
+void arena_free(struct arena *arena);  /* takes NULL */
 void arena_drop(struct arena **arena); /* for CLEANUP */
 
 /* Zeroed, aligned to 16. arena_try returns NULL when the budget would be passed. */

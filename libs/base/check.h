@@ -9,8 +9,8 @@
 
 #include <stddef.h>
 
-#define NODISCARD  __attribute__((warn_unused_result))
-#define NORETURN   __attribute__((noreturn))
+#define NODISCARD    __attribute__((warn_unused_result))
+#define NORETURN     __attribute__((noreturn))
 #define FORMAT(f, a) __attribute__((format(printf, f, a)))
 
 /* Runs clear(&variable) at the end of the scope: CLEANUP(buf_clear) struct buf b. */
@@ -21,11 +21,11 @@
 /* The structure that holds member at pointer. */
 #define CONTAINER_OF(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))
 
-#define check(condition)                                                                          \
-    do {                                                                                          \
-        if (__builtin_expect(!(condition), 0)) {                                                  \
-            check_failed(__FILE__, __LINE__, #condition);                                         \
-        }                                                                                         \
+#define check(condition)                                                                           \
+    do {                                                                                           \
+        if (__builtin_expect(!(condition), 0)) {                                                   \
+            check_failed(__FILE__, __LINE__, #condition);                                          \
+        }                                                                                          \
     } while (0)
 
 void check_failed(const char *file, int line, const char *condition) NORETURN;

@@ -65,8 +65,8 @@ static inline struct list *list_pop_front(struct list *head)
 }
 
 /* The body may remove `it`, nothing else. */
-#define LIST_EACH(it, head)                                                                       \
-    for (struct list *it = (head)->next, *it##_next = it->next; it != (head);                     \
+#define LIST_EACH(it, head)                                                                        \
+    for (struct list *it = (head)->next, *it##_next = it->next; it != (head);                      \
          it = it##_next, it##_next = it->next)
 
 #endif

@@ -66,7 +66,7 @@ struct kv kv_span(const char *key, struct span value);
 struct kv kv_status(const char *key, struct status value);
 struct kv kv_secret(const char *key, struct secret value);
 
-#define KV(key, value)                                                                            \
+#define KV(key, value)                                                                             \
     _Generic((value), bool                                                                        \
              : kv_bool, char *                                                                    \
              : kv_string, const char *                                                            \
@@ -83,12 +83,12 @@ struct kv kv_secret(const char *key, struct secret value);
              : kv_u64, default                                                                    \
              : kv_i64)(key, value)
 
-#define LOG(level, message, ...)                                                                  \
-    do {                                                                                          \
-        if (log_enabled(LOG_##level)) {                                                           \
-            const struct kv log_kvs[] = {{0}, ##__VA_ARGS__};                                     \
-            log_write(LOG_##level, message, log_kvs + 1, ARRAY_LEN(log_kvs) - 1);                 \
-        }                                                                                         \
+#define LOG(level, message, ...)                                                                   \
+    do {                                                                                           \
+        if (log_enabled(LOG_##level)) {                                                            \
+            const struct kv log_kvs[] = {{0}, ##__VA_ARGS__};                                      \
+            log_write(LOG_##level, message, log_kvs + 1, ARRAY_LEN(log_kvs) - 1);                  \
+        }                                                                                          \
     } while (0)
 
 bool log_enabled(enum log_level level);

@@ -19,9 +19,9 @@ struct map_entry;
 struct map *map_new(void) NODISCARD;
 void map_free(struct map *map); /* takes NULL; the values stay the owner's */
 
-void *map_get(const struct map *map, struct span key); /* NULL when absent */
+void *map_get(const struct map *map, struct span key);       /* NULL when absent */
 void map_set(struct map *map, struct span key, void *value); /* value is not NULL; replaces */
-void *map_remove(struct map *map, struct span key); /* the value that was there, or NULL */
+void *map_remove(struct map *map, struct span key);          /* the value that was there, or NULL */
 size_t map_count(const struct map *map);
 
 /* for (e = map_first(m); e != NULL; e = map_next(e)); to remove while walking, take next first. */

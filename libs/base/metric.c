@@ -38,7 +38,7 @@ struct collector {
     void *arg;
 };
 
-static const double second_bounds[] = {.001, .0025, .005, .01, .025, .05, .1,  .25,  .5,
+static const double second_bounds[] = {.001, .0025, .005, .01, .025,  .05,   .1,    .25,   .5,
                                        1,    2.5,   5,    10,  20.48, 40.96, 81.92, 163.84};
 static const double token_bounds[] = {1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576};
 
@@ -183,7 +183,8 @@ static void add_label_value(struct buf *out, struct span value)
     }
 }
 
-static void add_labels(struct buf *out, const struct metric *metric, struct span key, const char *le)
+static void add_labels(struct buf *out, const struct metric *metric, struct span key,
+                       const char *le)
 {
     if (metric->n_labels == 0 && le == NULL) {
         return;

@@ -17,9 +17,9 @@ struct span {
     size_t len;
 };
 
-#define SPAN(literal)    ((struct span){"" literal, sizeof(literal) - 1})
-#define SPAN_NONE        ((struct span){NULL, 0})
-#define SPAN_MISSING     SIZE_MAX
+#define SPAN(literal) ((struct span){"" literal, sizeof(literal) - 1})
+#define SPAN_NONE     ((struct span){NULL, 0})
+#define SPAN_MISSING  SIZE_MAX
 
 static inline struct span span_of(const void *at, size_t len)
 {

@@ -9,7 +9,7 @@ static const struct {
     const char *text;
 } rows[REASON_COUNT] = {
     [REASON_NONE] = {"", STATUS_UNKNOWN, CLASS_GIVE_UP, "unknown error"},
-#define REASON(name, code, class, text)                                                           \
+#define REASON(name, code, class, text)                                                            \
     [REASON_##name] = {#name, STATUS_##code, CLASS_##class, text},
 #include "base/reasons.def"
 };

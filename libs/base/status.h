@@ -89,22 +89,22 @@ struct status status_retry(enum reason reason, uint32_t retry_after_ms, const ch
 /* What another process said: its code and text; the reason when it named one we know. */
 struct status status_foreign(enum status_code code, enum reason reason, const char *detail);
 
-const char *status_text(struct status s);          /* detail, else the reason's text; "OK" */
-const char *status_code_name(enum status_code c);  /* "UNAVAILABLE" */
-const char *reason_name(enum reason r);            /* "TIER_THROTTLED"; "" for none */
-enum reason reason_by_name(const char *name);      /* REASON_NONE when unknown */
+const char *status_text(struct status s);         /* detail, else the reason's text; "OK" */
+const char *status_code_name(enum status_code c); /* "UNAVAILABLE" */
+const char *reason_name(enum reason r);           /* "TIER_THROTTLED"; "" for none */
+enum reason reason_by_name(const char *name);     /* REASON_NONE when unknown */
 enum reason_class reason_class(enum reason r);
 enum status_code reason_code(enum reason r);
 const char *reason_text(enum reason r);
 
 /* Returns the status from the function unless it is OK: only where nothing but arena memory or
  * CLEANUP variables is held. */
-#define TRY(expression)                                                                           \
-    do {                                                                                          \
-        struct status try_status = (expression);                                                  \
-        if (!status_ok(try_status)) {                                                             \
-            return try_status;                                                                    \
-        }                                                                                         \
+#define TRY(expression)                                                                            \
+    do {                                                                                           \
+        struct status try_status = (expression);                                                   \
+        if (!status_ok(try_status)) {                                                              \
+            return try_status;                                                                     \
+        }                                                                                          \
     } while (0)
 
 #endif

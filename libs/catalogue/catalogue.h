@@ -39,15 +39,15 @@ enum catalogue_thinking {
 };
 
 struct catalogue_model {
-    const char *name;      /* ours, unique: "sonnet-4.6" */
-    const char *title;     /* for people */
-    const char *model_id;  /* what Bedrock is asked for: "us.anthropic.claude-sonnet-4-6" */
-    uint32_t tier;         /* 1 is tried first; its place in the chain, no gaps */
+    const char *name;     /* ours, unique: "sonnet-4.6" */
+    const char *title;    /* for people */
+    const char *model_id; /* what Bedrock is asked for: "us.anthropic.claude-sonnet-4-6" */
+    uint32_t tier;        /* 1 is tried first; its place in the chain, no gaps */
     const char *regions[CATALOGUE_REGIONS_MOST]; /* in order of preference */
     size_t n_regions;
 
     enum catalogue_lifecycle lifecycle; /* as written; dates move it, see catalogue_lifecycle_at */
-    uint64_t legacy_from_s; /* seconds since the epoch, 0: no date */
+    uint64_t legacy_from_s;             /* seconds since the epoch, 0: no date */
     uint64_t gone_from_s;
 
     enum catalogue_thinking thinking;
@@ -69,20 +69,22 @@ struct catalogue_model {
 struct catalogue {
     const struct catalogue_model *models; /* by tier */
     size_t n_models;
-    const char *source;  /* the file's path */
-    uint8_t hash[32];    /* SHA-256 of its text */
+    const char *source; /* the file's path */
+    uint8_t hash[32];   /* SHA-256 of its text */
     /* private */
     struct arena *arena;
     size_t references;
 };
 
 /* CONFIG_INVALID with "file:line: what" as detail (static storage of *error_text, 256 bytes). */
-struct status catalogue_load(const char *path, char error_text[256], struct catalogue **out) NODISCARD;
+struct status catalogue_load(const char *path, char error_text[256],
+                             struct catalogue **out) NODISCARD;
 
 struct catalogue *catalogue_ref(struct catalogue *catalogue);
 void catalogue_unref(struct catalogue *catalogue);
 
 const struct catalogue_model *catalogue_find(const struct catalogue *catalogue, const char *name);
-enum catalogue_lifecycle catalogue_lifecycle_at(const struct catalogue_model *model, uint64_t wall_s);
+enum catalogue_lifecycle catalogue_lifecycle_at(const struct catalogue_model *model,
+                                                uint64_t wall_s);
 
 #endif

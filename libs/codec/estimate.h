@@ -17,9 +17,9 @@
 uint64_t estimate_text(struct span text, uint32_t per_mille);
 
 /* What a message and a thinking switch add. */
-#define ESTIMATE_PER_MESSAGE  4
-#define ESTIMATE_THINKING     29
-#define ESTIMATE_SYSTEM       3
+#define ESTIMATE_PER_MESSAGE 4
+#define ESTIMATE_THINKING    29
+#define ESTIMATE_SYSTEM      3
 
 struct estimate_tokens {
     uint64_t input; /* without cached ones */
@@ -29,18 +29,19 @@ struct estimate_tokens {
 };
 
 struct estimate_model {
-    uint32_t burn;             /* output counts this many times when settled */
-    uint64_t expected_output;  /* 0: unknown, max_output is expected */
+    uint32_t burn;            /* output counts this many times when settled */
+    uint64_t expected_output; /* 0: unknown, max_output is expected */
     bool reserve_counts_cache_read;
-    bool strict;               /* reserve so that settling never exceeds it */
+    bool strict; /* reserve so that settling never exceeds it */
 };
 
 /* q95_output: 0 while unknown. limiter.md section 6 names the rules. */
 uint64_t estimate_pool_charge(const struct estimate_tokens *t, uint64_t q95_output);
-uint64_t estimate_pool_settled(uint64_t input, uint64_t cache_read, uint64_t cache_write, uint64_t output);
+uint64_t estimate_pool_settled(uint64_t input, uint64_t cache_read, uint64_t cache_write,
+                               uint64_t output);
 uint64_t estimate_model_charge(const struct estimate_tokens *t, const struct estimate_model *m,
                                uint64_t q95_output);
-uint64_t estimate_model_settled(const struct estimate_model *m, uint64_t input, uint64_t cache_write,
-                                uint64_t output);
+uint64_t estimate_model_settled(const struct estimate_model *m, uint64_t input,
+                                uint64_t cache_write, uint64_t output);
 
 #endif

@@ -35,28 +35,31 @@ struct json_error {
     char text[160];
 };
 
-/* One whole value and nothing behind it. NULL and *error filled when it is none; error may be NULL. */
+/* One whole value and nothing behind it. NULL and *error filled when it is none; error may be NULL.
+ */
 struct json *json_parse(struct span text, struct json_error *error) NODISCARD;
-void json_free(struct json *root); /* takes NULL */
+void json_free(struct json *root);  /* takes NULL */
 void json_drop(struct json **root); /* for CLEANUP */
 
 /* All take NULL for "absent" and answer with the neutral value, so lookups chain. */
-enum json_type json_type(const struct json *value); /* JSON_NULL when absent */
+enum json_type json_type(const struct json *value);                      /* JSON_NULL when absent */
 const struct json *json_get(const struct json *object, const char *key); /* NULL when absent */
 const struct json *json_at(const struct json *array, size_t index);
-size_t json_count(const struct json *value); /* members or elements */
+size_t json_count(const struct json *value);       /* members or elements */
 struct span json_string(const struct json *value); /* empty when it is no string; may hold NUL */
 int64_t json_integer(const struct json *value, int64_t otherwise);
 double json_number(const struct json *value, double otherwise); /* integer or real */
 bool json_bool(const struct json *value, bool otherwise);
 
 /* for (i = 0; json_member(object, i, &key, &value); i++): insertion order. */
-bool json_member(const struct json *object, size_t index, struct span *key, const struct json **value);
+bool json_member(const struct json *object, size_t index, struct span *key,
+                 const struct json **value);
 
 /* The value again, compact; key order kept. */
 void json_add(struct buf *out, const struct json *value);
 
-/* --- writing ------------------------------------------------------------------------------------ */
+/* --- writing ------------------------------------------------------------------------------------
+ */
 
 struct json_writer {
     struct buf *out;

@@ -20,8 +20,8 @@ struct sigv4_header {
 
 struct sigv4_request {
     struct span method;
-    struct span path;  /* as sent on the wire, before '?' */
-    struct span query; /* as sent, behind '?' */
+    struct span path;                   /* as sent on the wire, before '?' */
+    struct span query;                  /* as sent, behind '?' */
     const struct sigv4_header *headers; /* host must be one of them; x-amz-date must not */
     size_t n_headers;
     struct span body;
@@ -33,13 +33,13 @@ struct sigv4_options {
     struct span session_token; /* empty: none; becomes x-amz-security-token */
     struct span region;
     struct span service;
-    uint64_t wall_s;        /* seconds since the epoch */
-    bool single_encode;     /* S3: the path is signed as sent; others encode it once more */
-    bool no_normalize;      /* S3: "." and ".." and "//" stay */
-    bool sign_body_header;  /* adds and signs x-amz-content-sha256 */
-    bool token_unsigned;    /* the token is added after signing (a few services) */
-    bool in_query;          /* presigned URL: parameters instead of headers */
-    uint32_t expires_s;     /* with in_query */
+    uint64_t wall_s;       /* seconds since the epoch */
+    bool single_encode;    /* S3: the path is signed as sent; others encode it once more */
+    bool no_normalize;     /* S3: "." and ".." and "//" stay */
+    bool sign_body_header; /* adds and signs x-amz-content-sha256 */
+    bool token_unsigned;   /* the token is added after signing (a few services) */
+    bool in_query;         /* presigned URL: parameters instead of headers */
+    uint32_t expires_s;    /* with in_query */
 };
 
 /* All in arena. added: the headers to send besides the given ones (x-amz-date, authorization, ...);

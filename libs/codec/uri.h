@@ -19,12 +19,12 @@ void uri_add_encoded(struct buf *out, struct span text, const char *keep);
 bool uri_decode(struct buf *out, struct span text);
 
 struct uri {
-    struct span scheme; /* as written */
-    struct span host;   /* without brackets */
+    struct span scheme;    /* as written */
+    struct span host;      /* without brackets */
     struct span authority; /* host and port as written: the Host header */
-    uint16_t port;      /* 0: not given */
-    struct span path;   /* "/" at least is up to the caller; may be empty */
-    struct span query;  /* behind '?', without it */
+    uint16_t port;         /* 0: not given */
+    struct span path;      /* "/" at least is up to the caller; may be empty */
+    struct span query;     /* behind '?', without it */
 };
 
 /* Absolute http, https and s3 URLs without user info or fragment. Spans point into text. */

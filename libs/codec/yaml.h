@@ -25,14 +25,14 @@ enum yaml_kind {
 
 struct yaml {
     enum yaml_kind kind;
-    size_t line;            /* 1-based, of the value */
-    struct span key;        /* when it is a mapping's member */
+    size_t line;     /* 1-based, of the value */
+    struct span key; /* when it is a mapping's member */
     size_t key_line;
-    struct span text;       /* YAML_SCALAR; empty and plain: null */
+    struct span text; /* YAML_SCALAR; empty and plain: null */
     bool quoted;
     const struct yaml *children; /* first child */
     const struct yaml *next;     /* next sibling */
-    size_t count;           /* children */
+    size_t count;                /* children */
 };
 
 struct yaml_error {
@@ -42,7 +42,8 @@ struct yaml_error {
 
 /* The tree lives in arena. False and *error filled when the text is not what is read here. An
  * empty document is an empty mapping. */
-bool yaml_parse(struct span text, struct arena *arena, const struct yaml **root, struct yaml_error *error);
+bool yaml_parse(struct span text, struct arena *arena, const struct yaml **root,
+                struct yaml_error *error);
 
 /* The member of a mapping; NULL when absent or not a mapping (also for NULL). */
 const struct yaml *yaml_get(const struct yaml *mapping, const char *key);

@@ -33,7 +33,8 @@ size_t loop_tasks(const struct loop *loop); /* tasks that have not ended */
 /* Ends the loop's use of the real clock and moves its own; due timers fire at the next turn. */
 void loop_test_clock(struct loop *loop, uint64_t now_ms);
 
-/* --- timers: plain memory of their owner ------------------------------------------------------- */
+/* --- timers: plain memory of their owner -------------------------------------------------------
+ */
 
 struct timer {
     struct loop *loop;
@@ -47,7 +48,8 @@ void timer_start(struct timer *timer, uint64_t when_ms); /* loop_now_ms time; re
 void timer_stop(struct timer *timer);                    /* harmless when not running */
 bool timer_running(const struct timer *timer);
 
-/* --- descriptors ------------------------------------------------------------------------------- */
+/* --- descriptors -------------------------------------------------------------------------------
+ */
 
 enum fd_events {
     FD_READ = 1,
@@ -64,7 +66,8 @@ struct fd_watch *fd_watch_start(struct loop *loop, int fd, unsigned events,
 void fd_watch_change(struct fd_watch *watch, unsigned events); /* 0: pause */
 void fd_watch_stop(struct fd_watch *watch);                    /* takes NULL; frees it */
 
-/* --- signals, work off the loop, clock of others ------------------------------------------------ */
+/* --- signals, work off the loop, clock of others ------------------------------------------------
+ */
 
 void loop_on_signal(struct loop *loop, int signal, void (*fn)(void *arg, int signal), void *arg);
 

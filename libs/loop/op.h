@@ -26,8 +26,10 @@ struct task;
 
 struct op {
     struct loop *loop;
-    void (*cancel)(struct op *); /* asks for an early end, may complete it at once; NULL: cannot be hurried */
-    void (*then)(struct op *);   /* optional: runs on the loop thread at completion, before the waiter */
+    void (*cancel)(
+        struct op *); /* asks for an early end, may complete it at once; NULL: cannot be hurried */
+    void (*then)(
+        struct op *); /* optional: runs on the loop thread at completion, before the waiter */
     struct status result;
     struct task *waiter;
     bool done;
@@ -36,7 +38,8 @@ struct op {
     struct op *next; /* mailbox */
 };
 
-void op_init(struct op *op, struct loop *loop, void (*cancel)(struct op *), void (*then)(struct op *));
+void op_init(struct op *op, struct loop *loop, void (*cancel)(struct op *),
+             void (*then)(struct op *));
 
 /* Loop thread. Queues the waiter, never switches to it. */
 void op_done(struct op *op, struct status result);
@@ -46,7 +49,8 @@ void op_post(struct op *op, struct status result);
 
 /* Returns the result once the op is done. When the task is cancelled or its deadline passes, the
  * op is asked to end early and its own result is returned when that says how it ended OK, else the
- * task's status (CALL_CANCELLED, DEADLINE_PASSED). A task that is already cancelled asks at once. */
+ * task's status (CALL_CANCELLED, DEADLINE_PASSED). A task that is already cancelled asks at once.
+ */
 struct status op_wait(struct op *op) NODISCARD PARKS;
 
 /* The same, and asks the op at when_ms (loop_now_ms time) at the latest; *in_time says whether it

@@ -15,7 +15,7 @@
 #include "base/span.h"
 #include "loop/op.h"
 
-#define TASK_DEADLINE_DEFAULT_MS 3600000 /* for who gives none */
+#define TASK_DEADLINE_DEFAULT_MS 3600000    /* for who gives none */
 #define TASK_DEADLINE_NONE       UINT64_MAX /* services' own standing tasks */
 
 /* Who a task works for: in every log line and on every outgoing call. Copied at spawn. */
@@ -32,8 +32,8 @@ struct task_options {
 };
 
 /* Starts fn(arg) on a fresh task at the loop's next turn. options may be NULL. */
-struct task *task_spawn(struct loop *loop, const struct task_options *options, void (*fn)(void *arg) PARKS,
-                        void *arg);
+struct task *task_spawn(struct loop *loop, const struct task_options *options,
+                        void (*fn)(void *arg) PARKS, void *arg);
 
 struct task *task_self(void); /* NULL outside tasks */
 struct loop *task_loop(void); /* the running task's */
@@ -46,8 +46,8 @@ void task_cancel(struct task *task, struct status why);
 /* OK, why the running task was cancelled, or DEADLINE_PASSED. */
 struct status task_status(void) NODISCARD;
 
-uint64_t task_deadline_ms(void); /* of the running task, loop_now_ms time */
-uint64_t task_left_ms(void);     /* until then, 0 when passed */
+uint64_t task_deadline_ms(void);              /* of the running task, loop_now_ms time */
+uint64_t task_left_ms(void);                  /* until then, 0 when passed */
 void task_set_deadline(uint64_t deadline_ms); /* only ever nearer than it was */
 
 struct task_context *task_context(void); /* of the running task; may be written */

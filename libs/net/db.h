@@ -21,15 +21,16 @@ struct db;
 struct db_tx;
 
 struct db_options {
-    const char *path;         /* its directory must exist */
+    const char *path;          /* its directory must exist */
     const char *const *schema; /* one script per version; user_version counts those that ran */
     size_t n_schema;
-    size_t queue_most;        /* jobs waiting, more are refused (OVERLOADED); 0: 4096 */
+    size_t queue_most; /* jobs waiting, more are refused (OVERLOADED); 0: 4096 */
 };
 
 /* Opens, checks (quick_check), migrates; blocks, so before the loop runs. The detail names the
  * path. STORE_FAILED, STORE_CORRUPT, STORE_FULL; a store held by another process: STORE_FAILED. */
-struct status db_open(struct loop *loop, const struct db_options *options, struct db **out) NODISCARD;
+struct status db_open(struct loop *loop, const struct db_options *options,
+                      struct db **out) NODISCARD;
 
 /* Waits for the queue, checkpoints, closes, frees. */
 void db_close(struct db *db) PARKS;
@@ -42,7 +43,8 @@ struct status db_write(struct db *db, struct status (*fn)(struct db_tx *tx, void
 struct status db_read(struct db *db, struct status (*fn)(struct db_tx *tx, void *arg),
                       void *arg) NODISCARD PARKS;
 
-/* --- inside a job ------------------------------------------------------------------------------- */
+/* --- inside a job -------------------------------------------------------------------------------
+ */
 
 /* Binds by position: DB_INT(i64), DB_TEXT(span), DB_BLOB(span), DB_NULL. */
 struct db_value {
@@ -65,7 +67,9 @@ struct db_value {
 #define DB_REAL(r) ((struct db_value){.type = DB_TYPE_REAL, .real = (r)})
 #define DB_TEXT(s) ((struct db_value){.type = DB_TYPE_TEXT, .bytes = (s)})
 #define DB_BLOB(s) ((struct db_value){.type = DB_TYPE_BLOB, .bytes = (s)})
-#define DB_BIND(...) (const struct db_value[]){__VA_ARGS__}, sizeof((struct db_value[]){__VA_ARGS__}) / sizeof(struct db_value)
+#define DB_BIND(...)                                                                               \
+    (const struct db_value[]){__VA_ARGS__},                                                        \
+        sizeof((struct db_value[]){__VA_ARGS__}) / sizeof(struct db_value)
 
 /* A statement without rows; sql static (statements are prepared once). *changes may be NULL. */
 struct status db_exec(struct db_tx *tx, const char *sql, const struct db_value *values, size_t n,

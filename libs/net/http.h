@@ -19,8 +19,8 @@ struct http_client;
 struct http;
 
 struct http_client_options {
-    size_t max_per_host;      /* connections, 0: 64 */
-    const char *ca_file;      /* NULL: the system's */
+    size_t max_per_host; /* connections, 0: 64 */
+    const char *ca_file; /* NULL: the system's */
 };
 
 struct http_client *http_client_new(struct loop *loop, const struct http_client_options *options);
@@ -50,7 +50,8 @@ struct status http_open(struct http_client *client, const struct http_request *r
                         struct http **out) NODISCARD PARKS;
 
 int http_code(const struct http *http);
-struct span http_header(const struct http *http, const char *name); /* empty when absent; until close */
+struct span http_header(const struct http *http,
+                        const char *name); /* empty when absent; until close */
 
 /* The next bytes of the body, valid until the next http_read or http_close; len 0 at its end.
  * TIMED_OUT after idle_ms of silence, CONNECTION_LOST when it broke before its end. */

@@ -19,11 +19,11 @@ struct http_server;
 struct http_exchange;
 
 struct http_server_options {
-    const char *host; /* numeric: "127.0.0.1", "::" */
-    uint16_t port;    /* 0: any free one */
-    size_t body_max;  /* larger bodies are answered 413; 0: 64 KiB */
+    const char *host;       /* numeric: "127.0.0.1", "::" */
+    uint16_t port;          /* 0: any free one */
+    size_t body_max;        /* larger bodies are answered 413; 0: 64 KiB */
     size_t max_connections; /* 0: 1024 */
-    uint64_t idle_ms; /* silent connections are closed after it; 0: 60 s */
+    uint64_t idle_ms;       /* silent connections are closed after it; 0: 60 s */
     void (*handler)(struct http_exchange *exchange, void *arg) PARKS;
     void *arg;
 };
@@ -38,11 +38,14 @@ void http_server_stop(struct http_server *server) PARKS;
 
 /* What came in; valid until the handler returns. */
 struct span http_exchange_method(const struct http_exchange *exchange);
-struct span http_exchange_target(const struct http_exchange *exchange); /* path and query as sent, not decoded */
-struct span http_exchange_path(const struct http_exchange *exchange);   /* the part before '?', as sent */
-struct span http_exchange_query(const struct http_exchange *exchange);  /* the part behind it */
+struct span http_exchange_target(
+    const struct http_exchange *exchange); /* path and query as sent, not decoded */
+struct span
+http_exchange_path(const struct http_exchange *exchange); /* the part before '?', as sent */
+struct span http_exchange_query(const struct http_exchange *exchange); /* the part behind it */
 struct span http_exchange_header(const struct http_exchange *exchange, const char *name);
-size_t http_exchange_headers(const struct http_exchange *exchange, const struct http_header **headers);
+size_t http_exchange_headers(const struct http_exchange *exchange,
+                             const struct http_header **headers);
 struct span http_exchange_body(const struct http_exchange *exchange);
 struct arena *http_exchange_arena(struct http_exchange *exchange);
 

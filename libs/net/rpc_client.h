@@ -22,18 +22,19 @@ struct rpc_channel_options {
 
 struct rpc_channel *rpc_channel_new(struct wire *wire, const struct rpc_channel_options *options);
 void rpc_channel_free(struct rpc_channel *channel); /* no call may be open */
-bool rpc_channel_ready(const struct rpc_channel *channel); /* some target is connected; nudges idle ones */
+bool rpc_channel_ready(
+    const struct rpc_channel *channel); /* some target is connected; nudges idle ones */
 
 /* One unary call; the reply lives in arena. PEER_UNREACHABLE when nothing answered. */
-struct status rpc_call(struct rpc_channel *channel, const struct ProtobufCServiceDescriptor *service,
-                       const char *method, const void *request, struct arena *arena,
-                       void **reply) NODISCARD PARKS;
+struct status rpc_call(struct rpc_channel *channel,
+                       const struct ProtobufCServiceDescriptor *service, const char *method,
+                       const void *request, struct arena *arena, void **reply) NODISCARD PARKS;
 
 /* A streaming call. request: the first message, NULL to send none yet. Returns when it was handed
  * to gRPC, not when the peer answered. */
-struct status rpc_open(struct rpc_channel *channel, const struct ProtobufCServiceDescriptor *service,
-                       const char *method, const void *request,
-                       struct rpc_stream **out) NODISCARD PARKS;
+struct status rpc_open(struct rpc_channel *channel,
+                       const struct ProtobufCServiceDescriptor *service, const char *method,
+                       const void *request, struct rpc_stream **out) NODISCARD PARKS;
 struct status rpc_stream_send(struct rpc_stream *stream, const void *message) NODISCARD PARKS;
 struct status rpc_stream_send_end(struct rpc_stream *stream) NODISCARD PARKS; /* half-close */
 

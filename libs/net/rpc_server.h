@@ -38,10 +38,10 @@ struct rpc_service {
 };
 
 struct rpc_server_options {
-    const char *address;     /* "127.0.0.1:7401", "[::]:7401", port 0: any free one */
-    size_t max_inflight;     /* calls running; more are answered UNAVAILABLE + RetryInfo. 0: 4096 */
-    size_t max_message;      /* bytes of a received message, 0: RPC_MESSAGE_MOST */
-    size_t arena_budget;     /* bytes a call may use for its messages, 0: 4 x max_message + 1 MiB */
+    const char *address; /* "127.0.0.1:7401", "[::]:7401", port 0: any free one */
+    size_t max_inflight; /* calls running; more are answered UNAVAILABLE + RetryInfo. 0: 4096 */
+    size_t max_message;  /* bytes of a received message, 0: RPC_MESSAGE_MOST */
+    size_t arena_budget; /* bytes a call may use for its messages, 0: 4 x max_message + 1 MiB */
     uint64_t max_call_age_ms; /* for calls without deadline, and a bound for those with; 0: 1 h */
     const struct rpc_service *services; /* outlive the server */
     size_t n_services;
@@ -61,7 +61,8 @@ size_t rpc_server_inflight(const struct rpc_server *server);
 /* Messages of all methods, for reflection: n services and their descriptors. */
 size_t rpc_server_services(const struct rpc_server *server, const struct rpc_service **services);
 
-/* --- inside a handler --------------------------------------------------------------------------- */
+/* --- inside a handler ---------------------------------------------------------------------------
+ */
 
 void *rpc_service(struct rpc *rpc);
 struct arena *rpc_arena(struct rpc *rpc); /* the call's: gone when the trailers are sent */
@@ -83,6 +84,7 @@ void rpc_add_trailer(struct rpc *rpc, const char *key, struct span value);
 struct status rpc_bad_field(struct rpc *rpc, const char *field, const char *description);
 
 /* A status with ResourceInfo. */
-struct status rpc_not_found(struct rpc *rpc, enum reason reason, const char *type, const char *name);
+struct status rpc_not_found(struct rpc *rpc, enum reason reason, const char *type,
+                            const char *name);
 
 #endif

@@ -1,6 +1,4 @@
 /* The words of floor 0: spans, bufs, arenas, maps, lists, statuses, logs, metrics. */
-#include "harness.h"
-
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,6 +8,7 @@
 #include "base/metric.h"
 #include "base/status.h"
 #include "base/utf8.h"
+#include "harness.h"
 
 static void test_span_parses_only_whole_numbers(void **state)
 {
@@ -212,12 +211,13 @@ static void test_log_lines_are_json_and_hide_secrets(void **state)
     log_set_sink(keep_line);
     log_set_context(add_request_id);
     struct secret key = {"hush"};
-    LOG(INFO, "hello", KV("n", 3), KV("u", (uint64_t)9), KV("t", (bool)true), KV("s", "a\"b"), KV("key", key),
-        KV("err", status_of(REASON_TIER_GONE, NULL)));
-    assert_non_null(strstr(last_line, "\"level\":\"info\",\"logger\":\"test\",\"msg\":\"hello\","
-                                      "\"request_id\":\"r1\",\"n\":3,\"u\":9,\"t\":true,\"s\":\"a\\\"b\","
-                                      "\"key\":\"***\",\"code\":\"NOT_FOUND\",\"reason\":\"TIER_GONE\","
-                                      "\"err\":\"the model is retired\"}\n"));
+    LOG(INFO, "hello", KV("n", 3), KV("u", (uint64_t)9), KV("t", (bool)true), KV("s", "a\"b"),
+        KV("key", key), KV("err", status_of(REASON_TIER_GONE, NULL)));
+    assert_non_null(strstr(last_line,
+                           "\"level\":\"info\",\"logger\":\"test\",\"msg\":\"hello\","
+                           "\"request_id\":\"r1\",\"n\":3,\"u\":9,\"t\":true,\"s\":\"a\\\"b\","
+                           "\"key\":\"***\",\"code\":\"NOT_FOUND\",\"reason\":\"TIER_GONE\","
+                           "\"err\":\"the model is retired\"}\n"));
     assert_null(strstr(last_line, "hush"));
     last_line[0] = '\0';
     LOG(DEBUG, "not said");
