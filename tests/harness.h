@@ -7,11 +7,14 @@
 #ifndef PRISM_TESTS_HARNESS_H
 #define PRISM_TESTS_HARNESS_H
 
-#include <cmocka.h>
+/* cmocka wants these four in front of it. */
+/* clang-format off */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <cmocka.h>
+/* clang-format on */
 
 #include "base/arena.h"
 #include "base/buf.h"
