@@ -44,12 +44,15 @@ static bool refuse_syntax(struct reader *r)
     if (p->error == YAML_READER_ERROR) {
         return refuse(r, line_at(r->text, p->problem_offset), p->problem);
     }
+    /* A missing newline at the end counts as a line of its own there. */
+    size_t line = p->problem_mark.line + 1, last = line_at(r->text, r->text.len);
+    line = line < last ? line : last;
     char text[sizeof(r->error->text)];
     if (p->context != NULL) {
         snprintf(text, sizeof(text), "%s %s from line %zu on", p->problem, p->context,
                  p->context_mark.line + 1);
     }
-    return refuse(r, p->problem_mark.line + 1, p->context != NULL ? text : p->problem);
+    return refuse(r, line, p->context != NULL ? text : p->problem);
 }
 
 /* Looks at the next event. */

@@ -127,14 +127,14 @@ static void test_what_is_not_read_here_is_refused_with_its_line(void **state)
         {SPAN("a: 1\nb: x\0y"), 2, "NUL"},
         {SPAN("a: 1\nb: \xff"), 2, "UTF-8"},
         {SPAN("a: 1\nb: \x01"), 2, "control characters"},
-        {SPAN("a: 1\n\tb: 2"), 2, "cannot start any token"},
+        {SPAN("a: 1\n\tb: 2"), 2, "tab character"},
         {SPAN("a: [1,\n2"), 2, "from line 1 on"},
         {SPAN("a: \"x\nb: 1\n"), 3, "while scanning a quoted scalar from line 1 on"},
         {SPAN("a: 1\n b: 2"), 2, "mapping values are not allowed"},
-        {SPAN("a: 1\nb"), 3, "could not find expected ':'"},
+        {SPAN("a: 1\nb"), 2, "could not find expected ':'"},
         {SPAN("a: 1\n- b"), 2, "did not find expected key"},
         {SPAN("a: @b"), 1, "cannot start any token"},
-        {SPAN("%FOO\n%YAML 3.1\n---\na: 1"), 2, "incompatible YAML document"},
+        {SPAN("%YAML 3.1\n---\na: 1"), 1, "incompatible YAML document"},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         assert_refused(cases[i].text, cases[i].line, cases[i].says);
