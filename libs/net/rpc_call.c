@@ -210,8 +210,8 @@ static void call_finish(struct rpc *rpc, struct status s)
     call_account(rpc, s);
     size_t n = rpc_call_add_headers(rpc, ops, &request_id);
     if (status_ok(s) && rpc->reply != NULL) {
-        ops[n++] = (grpc_op){.op = GRPC_OP_SEND_MESSAGE,
-                             .data.send_message.send_message = rpc->reply};
+        ops[n++] =
+            (grpc_op){.op = GRPC_OP_SEND_MESSAGE, .data.send_message.send_message = rpc->reply};
         metric_add(rpc->entry->server->metrics.sent, 1, rpc->entry->labels);
     }
     ops[n++] = (grpc_op){

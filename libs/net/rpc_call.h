@@ -29,8 +29,8 @@ struct rpc_entry {
     const struct rpc_service *service;
     const struct rpc_method *row;
     const ProtobufCMethodDescriptor *descriptor;
-    void *registered;       /* gRPC's */
-    char *name;             /* "prism.router.v1.RouterService/Generate" */
+    void *registered;      /* gRPC's */
+    char *name;            /* "prism.router.v1.RouterService/Generate" */
     const char *labels[3]; /* grpc_type, grpc_service, grpc_method */
 };
 

@@ -1,11 +1,12 @@
 /* Channels: ordered targets, of which the first that is connected is called. */
+#include "net/rpc_channel.h"
+
 #include <grpc/grpc_security.h>
 #include <grpc/support/time.h>
 #include <stdlib.h>
 
 #include "base/alloc.h"
 #include "loop/task.h"
-#include "net/rpc_channel.h"
 
 #define TARGETS_MOST 16
 
@@ -164,8 +165,8 @@ static void target_watch(struct target *target)
     target->channel->watching++;
     wire_tag_init(&target->watch, target->channel->wire, NULL, target_changed);
     wire_tag_release(&target->watch);
-    gpr_timespec until = gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
-                                      gpr_time_from_millis(CONNECT_MS, GPR_TIMESPAN));
+    gpr_timespec until =
+        gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), gpr_time_from_millis(CONNECT_MS, GPR_TIMESPAN));
     grpc_channel_watch_connectivity_state(target->grpc, target->seen, until,
                                           wire_queue(target->channel->wire), &target->watch);
 }

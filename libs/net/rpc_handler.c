@@ -177,9 +177,9 @@ struct status rpc_bad_field(struct rpc *rpc, const char *field, const char *desc
     violation->description = cut_copy(rpc, description);
     more->fields = violation;
     more->n_fields = 1;
-    struct status s = status_of(REASON_BAD_REQUEST,
-                                arena_printf(rpc->arena, "%s: %s", violation->subject,
-                                             violation->description));
+    struct status s =
+        status_of(REASON_BAD_REQUEST,
+                  arena_printf(rpc->arena, "%s: %s", violation->subject, violation->description));
     s.more = more;
     return s;
 }
@@ -189,9 +189,8 @@ struct status rpc_not_found(struct rpc *rpc, enum reason reason, const char *typ
     struct status_more *more = ARENA_NEW(rpc->arena, struct status_more);
     more->resource_type = cut_copy(rpc, type);
     more->resource_name = cut_copy(rpc, name);
-    struct status s =
-        status_of(reason, arena_printf(rpc->arena, "%s %s: %s", more->resource_type,
-                                       more->resource_name, reason_text(reason)));
+    struct status s = status_of(reason, arena_printf(rpc->arena, "%s %s: %s", more->resource_type,
+                                                     more->resource_name, reason_text(reason)));
     s.more = more;
     return s;
 }

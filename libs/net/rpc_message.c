@@ -160,7 +160,8 @@ static bool acyclic(const ProtobufCMessageDescriptor *type, const ProtobufCMessa
     path[depth] = type;
     for (unsigned i = 0; i < type->n_fields; i++) {
         const ProtobufCFieldDescriptor *field = &type->fields[i];
-        if (field->type == PROTOBUF_C_TYPE_MESSAGE && !acyclic(field->descriptor, path, depth + 1)) {
+        if (field->type == PROTOBUF_C_TYPE_MESSAGE &&
+            !acyclic(field->descriptor, path, depth + 1)) {
             return false;
         }
     }

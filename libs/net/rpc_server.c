@@ -117,9 +117,9 @@ static void metrics_init(struct rpc_metrics *metrics)
 {
     static const char method[] = "grpc_type,grpc_service,grpc_method";
     metrics->started = metric_counter("grpc_server_started_total", method, "Calls that came in.");
-    metrics->handled = metric_counter("grpc_server_handled_total",
-                                      "grpc_type,grpc_service,grpc_method,grpc_code",
-                                      "Calls answered, by gRPC code.");
+    metrics->handled =
+        metric_counter("grpc_server_handled_total", "grpc_type,grpc_service,grpc_method,grpc_code",
+                       "Calls answered, by gRPC code.");
     metrics->seconds = metric_seconds("grpc_server_handling_seconds", method,
                                       "Time from a call's arrival to its status.");
     metrics->received =
@@ -131,14 +131,14 @@ static void metrics_init(struct rpc_metrics *metrics)
 
 static void options_complete(struct rpc_server_options *options)
 {
-    options->max_inflight = options->max_inflight != 0 ? options->max_inflight
-                                                       : MAX_INFLIGHT_DEFAULT;
+    options->max_inflight =
+        options->max_inflight != 0 ? options->max_inflight : MAX_INFLIGHT_DEFAULT;
     options->max_message = options->max_message != 0 ? options->max_message : RPC_MESSAGE_MOST;
     check(options->max_message <= INT32_MAX);
-    options->arena_budget = options->arena_budget != 0 ? options->arena_budget
-                                                       : 4 * options->max_message + (1u << 20);
-    options->max_call_age_ms = options->max_call_age_ms != 0 ? options->max_call_age_ms
-                                                             : MAX_CALL_AGE_DEFAULT;
+    options->arena_budget =
+        options->arena_budget != 0 ? options->arena_budget : 4 * options->max_message + (1u << 20);
+    options->max_call_age_ms =
+        options->max_call_age_ms != 0 ? options->max_call_age_ms : MAX_CALL_AGE_DEFAULT;
 }
 
 static void server_free(struct rpc_server *server)

@@ -37,6 +37,22 @@ struct span rpc_status_message(struct status status)
     return span_first(text, end);
 }
 
+const ProtobufCMessageDescriptor *rpc_detail_type(struct span url)
+{
+    static const ProtobufCMessageDescriptor *const types[] = {
+        &google__rpc__error_info__descriptor,    &google__rpc__retry_info__descriptor,
+        &google__rpc__bad_request__descriptor,   &google__rpc__quota_failure__descriptor,
+        &google__rpc__resource_info__descriptor,
+    };
+    for (size_t i = 0; i < ARRAY_LEN(types); i++) {
+        struct span name = span_str(types[i]->name);
+        if (url.len > name.len && span_ends(url, name) && url.at[url.len - name.len - 1] == '/') {
+            return types[i];
+        }
+    }
+    return NULL;
+}
+
 /* --- status to wire --------------------------------------------------------------------------- */
 
 struct encoder {
@@ -78,8 +94,8 @@ static void add_error_info(struct encoder *e, struct status status, const char *
 {
     Google__Rpc__ErrorInfo *info =
         NEW_MESSAGE(e, Google__Rpc__ErrorInfo, &google__rpc__error_info__descriptor);
-    const char *reason = status.reason != REASON_NONE ? reason_name(status.reason)
-                                                      : status_code_name(status.code);
+    const char *reason =
+        status.reason != REASON_NONE ? reason_name(status.reason) : status_code_name(status.code);
     info->reason = (char *)reason;
     info->domain = (char *)domain;
     add_detail(e, info);
@@ -225,47 +241,28 @@ static uint32_t duration_ms(const Google__Protobuf__Duration *duration)
     return (uint32_t)duration->seconds * 1000 + (uint32_t)(duration->nanos + 999999) / 1000000;
 }
 
-/* The message inside when the Any is of that type and whole. */
-static void *open_any(const Google__Protobuf__Any *any, const ProtobufCMessageDescriptor *type,
-                      struct arena *scratch)
-{
-    void *message;
-    struct span url = span_str(any->type_url);
-    struct span name = span_str(type->name);
-    if (url.len <= name.len || !span_ends(url, name) || url.at[url.len - name.len - 1] != '/') {
-        return NULL;
-    }
-    struct status s =
-        rpc_unpack(type, span_of(any->value.data, any->value.len), scratch, &message);
-    return status_ok(s) ? message : NULL;
-}
-
 static void read_detail(const Google__Protobuf__Any *any, struct arena *scratch,
                         struct arena *arena, struct status *status, struct status_more *more)
 {
-    const Google__Rpc__ErrorInfo *info =
-        open_any(any, &google__rpc__error_info__descriptor, scratch);
-    const Google__Rpc__RetryInfo *retry =
-        open_any(any, &google__rpc__retry_info__descriptor, scratch);
-    if (info != NULL) {
-        status->reason = reason_by_name(info->reason);
-    } else if (retry != NULL) {
-        status->retry_after_ms = duration_ms(retry->retry_delay);
-    }
-    if (arena == NULL) {
+    const ProtobufCMessageDescriptor *type = rpc_detail_type(span_str(any->type_url));
+    void *message;
+    if (type == NULL ||
+        !status_ok(rpc_unpack(type, span_of(any->value.data, any->value.len), scratch, &message))) {
         return;
     }
-    const Google__Rpc__BadRequest *bad =
-        open_any(any, &google__rpc__bad_request__descriptor, scratch);
-    const Google__Rpc__QuotaFailure *quota =
-        open_any(any, &google__rpc__quota_failure__descriptor, scratch);
-    const Google__Rpc__ResourceInfo *resource =
-        open_any(any, &google__rpc__resource_info__descriptor, scratch);
-    if (bad != NULL) {
-        read_bad_request(bad, arena, more);
-    } else if (quota != NULL) {
-        read_quota_failure(quota, arena, more);
-    } else if (resource != NULL) {
+    if (type == &google__rpc__error_info__descriptor) {
+        status->reason = reason_by_name(((const Google__Rpc__ErrorInfo *)message)->reason);
+    } else if (type == &google__rpc__retry_info__descriptor) {
+        status->retry_after_ms =
+            duration_ms(((const Google__Rpc__RetryInfo *)message)->retry_delay);
+    } else if (arena == NULL) {
+        return;
+    } else if (type == &google__rpc__bad_request__descriptor) {
+        read_bad_request(message, arena, more);
+    } else if (type == &google__rpc__quota_failure__descriptor) {
+        read_quota_failure(message, arena, more);
+    } else if (type == &google__rpc__resource_info__descriptor) {
+        const Google__Rpc__ResourceInfo *resource = message;
         more->resource_type = copy(arena, resource->resource_type);
         more->resource_name = copy(arena, resource->resource_name);
     }

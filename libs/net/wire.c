@@ -41,8 +41,8 @@ static void run(void *arg)
 {
     struct wire *wire = arg;
     for (;;) {
-        grpc_event event = grpc_completion_queue_next(wire->queue,
-                                                      gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL);
+        grpc_event event =
+            grpc_completion_queue_next(wire->queue, gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL);
         if (event.type == GRPC_QUEUE_SHUTDOWN) {
             break;
         }
