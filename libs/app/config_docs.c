@@ -41,7 +41,8 @@ static void add_env_names(struct buf *out, const struct config_spec *spec,
     }
 }
 
-/* --- help --------------------------------------------------------------------------------------- */
+/* --- help ---------------------------------------------------------------------------------------
+ */
 
 /* Words from column TEXT_AT to WIDTH; column is where out stands. */
 static void add_wrapped(struct buf *out, struct span text, size_t column)
@@ -115,14 +116,16 @@ void config_add_help(struct buf *out, const struct config_spec *spec, struct are
     buf_add_str(out, "\nInstead of running:\n");
     add_option(out, "--help, -h", SPAN("print this"));
     add_option(out, "--version", SPAN("print the version"));
-    add_option(out, "--print-config", SPAN("print the effective options and where each comes from"));
+    add_option(out, "--print-config",
+               SPAN("print the effective options and where each comes from"));
     add_option(out, "--print-docs", SPAN("print the options as a Markdown table"));
     buf_add_str(out, "\nFlags win over the environment, that over the file, that over defaults. An "
                      "empty variable\ncounts as unset. In the file an option is its name with "
                      "underscores: first_byte_wait: 60s\n");
 }
 
-/* --- the effective options ---------------------------------------------------------------------- */
+/* --- the effective options ----------------------------------------------------------------------
+ */
 
 static void add_value(struct buf *out, const struct config_row *row, struct span text,
                       const void *values)
@@ -167,7 +170,8 @@ void config_add_effective(struct buf *out, const struct config_load *load, const
     }
 }
 
-/* --- Markdown ----------------------------------------------------------------------------------- */
+/* --- Markdown -----------------------------------------------------------------------------------
+ */
 
 static void add_cell(struct buf *out, const char *text)
 {

@@ -1,6 +1,5 @@
 /* One value: its text becomes what its row asks for, or a sentence that says what is wanted. */
 #include "app/config.h"
-
 #include "base/address.h"
 #include "base/utf8.h"
 #include "codec/yaml.h"
@@ -17,7 +16,7 @@ struct unit {
 static const struct unit duration_units[] = {
     {"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}, {NULL, 0}};
 static const struct unit size_units[] = {
-    {"", 1},       {"B", 1},          {"KB", 1000},     {"KiB", 1024},       {"MB", 1000000},
+    {"", 1},          {"B", 1},           {"KB", 1000},        {"KiB", 1024}, {"MB", 1000000},
     {"MiB", 1048576}, {"GB", 1000000000}, {"GiB", 1073741824}, {NULL, 0}};
 static const struct unit count_units[] = {{"", 1}, {NULL, 0}};
 

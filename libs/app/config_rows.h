@@ -40,7 +40,8 @@ struct config_load {
 
 void config_complain(struct config_load *load, const char *where, const char *what);
 
-/* --- sources: each leaves alone what an earlier one has set ------------------------------------- */
+/* --- sources: each leaves alone what an earlier one has set -------------------------------------
+ */
 
 enum config_action {
     CONFIG_ACTION_RUN,
@@ -55,7 +56,8 @@ int config_take_flags(struct config_load *load, int argc, char **argv, enum conf
 void config_take_environment(struct config_load *load, char **envp);
 void config_take_file(struct config_load *load, const char *path);
 
-/* --- texts -------------------------------------------------------------------------------------- */
+/* --- texts --------------------------------------------------------------------------------------
+ */
 
 void config_add_help(struct buf *out, const struct config_spec *spec, struct arena *arena);
 

@@ -23,19 +23,19 @@ static const char *quoted(struct config_load *load, struct span text)
 static void complain_unknown(struct config_load *load, const char *where,
                              const struct nearest *near, const char *prefix)
 {
-    config_complain(load, where,
-                    near->name == NULL
-                        ? "no such option"
-                        : arena_printf(load->arena, "no such option; did you mean %s%s?", prefix,
-                                       near->name));
+    config_complain(
+        load, where,
+        near->name == NULL
+            ? "no such option"
+            : arena_printf(load->arena, "no such option; did you mean %s%s?", prefix, near->name));
 }
 
 static void complain_clear(struct config_load *load, const char *where, const char *prefix,
                            const char *name)
 {
-    config_complain(load, where,
-                    arena_printf(load->arena, "secrets are not given in clear; use %s%s", prefix,
-                                 name));
+    config_complain(
+        load, where,
+        arena_printf(load->arena, "secrets are not given in clear; use %s%s", prefix, name));
 }
 
 static bool is_without_file(struct span name, const char *full)
@@ -50,7 +50,8 @@ static void settle(struct config_load *load, size_t row, struct config_setting s
     }
 }
 
-/* --- flags -------------------------------------------------------------------------------------- */
+/* --- flags --------------------------------------------------------------------------------------
+ */
 
 struct flag {
     struct span name;  /* without the dashes */
@@ -96,6 +97,12 @@ static bool take_named(struct config_load *load, size_t row, const struct flag *
     return true;
 }
 
+/* Of a flag that is refused, so that its value is not complained about as well. */
+static bool would_use(const struct flag *flag, const char *next)
+{
+    return flag->value.at == NULL && next != NULL && next[0] != '-';
+}
+
 static bool take_flag(struct config_load *load, const struct flag *flag, const char *next)
 {
     struct nearest near = {.slip = flag->name};
@@ -118,7 +125,7 @@ static bool take_flag(struct config_load *load, const struct flag *flag, const c
         }
         if (row->type == CONFIG_TYPE_secret && is_without_file(flag->name, name)) {
             complain_clear(load, flag->label, "--", name);
-            return flag->value.at == NULL && next != NULL && next[0] != '-';
+            return would_use(flag, next);
         }
         nearest_offer(&near, name);
     }
@@ -126,7 +133,7 @@ static bool take_flag(struct config_load *load, const struct flag *flag, const c
         nearest_offer(&near, action_names[i]);
     }
     complain_unknown(load, flag->label, &near, "--");
-    return false;
+    return would_use(flag, next);
 }
 
 static enum config_action action_of(const char *argument)
@@ -164,7 +171,8 @@ int config_take_flags(struct config_load *load, int argc, char **argv, enum conf
     return i;
 }
 
-/* --- environment -------------------------------------------------------------------------------- */
+/* --- environment --------------------------------------------------------------------------------
+ */
 
 /* An empty variable counts as absent: that is what `X=${Y:-}` in a manifest means. */
 static void take_variable(struct config_load *load, char **envp, size_t row, const char *name,
@@ -173,8 +181,7 @@ static void take_variable(struct config_load *load, char **envp, size_t row, con
     size_t len = strlen(name);
     for (char **e = envp; *e != NULL; e++) {
         if (strncmp(*e, name, len) == 0 && (*e)[len] == '=' && (*e)[len + 1] != '\0') {
-            settle(load, row,
-                   (struct config_setting){name, name, span_str(*e + len + 1), in_file});
+            settle(load, row, (struct config_setting){name, name, span_str(*e + len + 1), in_file});
             return;
         }
     }
@@ -234,7 +241,8 @@ void config_take_environment(struct config_load *load, char **envp)
     }
 }
 
-/* --- file --------------------------------------------------------------------------------------- */
+/* --- file ---------------------------------------------------------------------------------------
+ */
 
 static void take_member(struct config_load *load, const char *path, const struct yaml *member)
 {

@@ -27,8 +27,8 @@ bool address_split(struct span text, struct span *host, uint16_t *port)
         front = span_of(front.at + 1, front.len - 2);
     }
     uint64_t number;
-    if (!only(front, bracketed ? ipv6 : name) ||
-        !span_parse_u64(span_from(text, colon), &number) || number > UINT16_MAX) {
+    if (!only(front, bracketed ? ipv6 : name) || !span_parse_u64(span_from(text, colon), &number) ||
+        number > UINT16_MAX) {
         return false;
     }
     *host = front;
