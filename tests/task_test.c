@@ -66,8 +66,7 @@ static void main_task(void *arg)
             assert_status_ok(task_sleep_ms(1));
         }
     }
-    LIST_EACH(link, &loop_core(run.loop)->tasks.all)
-    {
+    LIST_EACH (link, &loop_core(run.loop)->tasks.all) {
         struct task *task = CONTAINER_OF(link, struct task, all);
         if (task != task_self()) {
             print_error("task \"%s\" is still alive\n", task_name(task));
