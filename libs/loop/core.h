@@ -54,6 +54,7 @@ struct tasks {
     struct list now;   /* still to run in this one */
     size_t live;
     struct scheduler *scheduler;
+    void (*on_wait)(struct task *task); /* for tests that cancel at each wait; mostly NULL */
 };
 
 void tasks_init(struct tasks *tasks);
