@@ -74,11 +74,11 @@ static grpc_channel *target_create(const char *name, size_t max_message)
 
 struct rpc_channel *rpc_channel_new(struct wire *wire, const struct rpc_channel_options *options)
 {
-    channel->call_ms = options->call_ms != 0 ? options->call_ms : UINT64_MAX;
     size_t max_message = options->max_message != 0 ? options->max_message : RPC_MESSAGE_MOST;
     check(max_message <= INT32_MAX);
     struct rpc_channel *channel = ALLOC(struct rpc_channel);
     channel->wire = wire;
+    channel->call_ms = options->call_ms != 0 ? options->call_ms : UINT64_MAX;
     channel->targets = alloc_zeroed(TARGETS_MOST, sizeof(*channel->targets));
     list_init(&channel->waiters);
     wire_hold(wire);
