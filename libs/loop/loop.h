@@ -40,7 +40,8 @@ struct timer {
     struct loop *loop;
     void (*fire)(struct timer *);
     uint64_t when_ms;
-    size_t slot; /* place in the loop's heap + 1, 0: not running */
+    uint64_t order; /* of starting, among timers of one millisecond */
+    size_t slot;    /* place in the loop's heap + 1, 0: not running */
 };
 
 void timer_init(struct timer *timer, struct loop *loop, void (*fire)(struct timer *));

@@ -25,6 +25,7 @@ struct loop;
 struct task;
 
 struct op {
+    unsigned magic;
     struct loop *loop;
     void (*cancel)(
         struct op *); /* asks for an early end, may complete it at once; NULL: cannot be hurried */
