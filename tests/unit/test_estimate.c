@@ -169,7 +169,7 @@ static void test_recorded_usage_is_met(void **state)
 {
     (void)state;
     CLEANUP(arena_drop) struct arena *arena = arena_new(16u << 20);
-    const char *root = harness_vectors(arena, "llm-http", 20);
+    const char *root = harness_vectors(arena, "llm-http", 31);
     const char *index_path = arena_printf(arena, "%s/index.json", root);
     CLEANUP(json_drop) struct json *index = json_parse(harness_read(arena, index_path), NULL);
     struct tally requests = {0}, answers = {0};
@@ -195,7 +195,7 @@ static void test_recorded_usage_is_met(void **state)
         "# estimate: mean absolute error %.1f %% of %zu requests, %.1f %% of %zu answers\n",
         100 * requests.error / (double)requests.n, requests.n,
         100 * answers.error / (double)answers.n, answers.n);
-    harness_ran("estimate", requests.n + answers.n, 20);
+    harness_ran("estimate", requests.n + answers.n, 31);
     assert_true(requests.error / (double)requests.n < 0.35);
     assert_true(answers.error / (double)answers.n < 0.35);
 }
