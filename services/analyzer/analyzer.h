@@ -23,8 +23,10 @@
 struct analyzer_config {
 #define CONFIG CONFIG_FIELD
 #define CONFIG_ALIAS(name, env)
-#include "analyzer/config.def"
+/* clang-format off */
 #include "app/common.def"
+#include "analyzer/config.def"
+/* clang-format on */
 };
 
 struct analyzer_metrics {

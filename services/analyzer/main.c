@@ -9,8 +9,10 @@
 static const struct config_row rows[] = {
 #define CONFIG(...)  CONFIG_ROW(struct analyzer_config, __VA_ARGS__)
 #define CONFIG_ALIAS CONFIG_ROW_ALIAS
-#include "analyzer/config.def"
+/* clang-format off */
 #include "app/common.def"
+#include "analyzer/config.def"
+/* clang-format on */
 };
 
 static const struct rpc_method analyzer_methods[] = {
