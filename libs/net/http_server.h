@@ -26,6 +26,7 @@ struct http_server_options {
     uint64_t idle_ms;       /* silent connections are closed after it; 0: 60 s */
     void (*handler)(struct http_exchange *exchange, void *arg) PARKS;
     void *arg;
+    struct arena *arena; /* for the detail of a failed start; NULL: it names no address */
 };
 
 /* ADDRESS_IN_USE with the address in its detail when it cannot be bound. */
