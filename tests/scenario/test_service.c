@@ -25,8 +25,8 @@
 #define SERVE_HTTP "serve-http"
 
 #define OWN_ROWS                                                                                   \
-    CONFIG(address, listen, "127.0.0.1:0", "1..1", "where it is served")                           \
-    CONFIG(address, admin, "127.0.0.1:0", "1..1", "where the admin port is")                       \
+    CONFIG(address, listen, "127.0.0.1:0", "", "where it is served")                           \
+    CONFIG(address, admin, "127.0.0.1:0", "", "where the admin port is")                       \
     CONFIG(choice, start, "well", "well|badly|never", "how the start goes")
 
 struct config {
@@ -500,6 +500,8 @@ task_test_real(what_cannot_start_says_why)
         {"--start=badly", "prism-test: cannot start: /nowhere is not a store"},
         {"--listen=192.0.2.1:0",
          "prism-test: gRPC port: 192.0.2.1 port 0: Cannot assign requested address"},
+        {"--listen=127.0.0.1:0,127.0.0.1:0",
+         "prism-test: gRPC port: 127.0.0.1:0,127.0.0.1:0 is not one host:port"},
         {"--admin=localhost:0", "prism-test: admin port: localhost port 0: not a numeric address"},
         {"--ready-file=/nonexistent/ready",
          "prism-test: /nonexistent/ready: No such file or directory"},
