@@ -44,7 +44,7 @@ $(OUT)/obj/$(GEN)/%.o: $(GEN)/%.c | $(GEN_HDRS)
 
 $(LIBPRISM): $(LIB_OBJS)
 	@rm -f $@
-	$(AR) rcsD $@ $^
+	$(AR) qcsD $@ $^
 
 LINK = $(CC) $(LDFLAGS_FLAVOR) -Wl,--gc-sections -Wl,--as-needed $(LDFLAGS) -o $@
 
@@ -66,7 +66,7 @@ LIBTEST = $(OUT)/libtest.a
 
 $(LIBTEST): $(TEST_COMMON) $(TEST_SERVICE_OBJS)
 	@rm -f $@
-	$(AR) rcsD $@ $^
+	$(AR) qcsD $@ $^
 
 $(OUT)/obj/tests/%.o: INCLUDES += -Itests
 $(OUT)/test/%: $(OUT)/obj/tests/unit/%.o $(LIBTEST) $(LIBPRISM)
