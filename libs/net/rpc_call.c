@@ -48,13 +48,15 @@ void rpc_call_arm(const struct rpc_entry *entry)
     wire_tag_init(&rpc->shell, server->wire, NULL, call_arrived);
     rpc->shell.on_wire = shell_taken;
     wire_tag_release(&rpc->shell);
-    grpc_call_error refused =
-        entry->registered != NULL
-            ? grpc_server_request_registered_call(server->grpc, entry->registered, &rpc->call,
-                                                  &rpc->deadline, &rpc->metadata, &rpc->payload,
-                                                  queue, queue, &rpc->shell)
-            : grpc_server_request_call(server->grpc, &rpc->call, &rpc->details, &rpc->metadata,
-                                       queue, queue, &rpc->shell);
+    grpc_call_error refused;
+    if (entry->registered != NULL) {
+        refused = grpc_server_request_registered_call(
+            server->grpc, entry->registered, &rpc->call, &rpc->deadline, &rpc->metadata,
+            rpc_kind_one_request(entry->row->kind) ? &rpc->payload : NULL, queue, queue, &rpc->shell);
+    } else {
+        refused = grpc_server_request_call(server->grpc, &rpc->call, &rpc->details, &rpc->metadata,
+                                           queue, queue, &rpc->shell);
+    }
     check(refused == GRPC_CALL_OK);
 }
 
@@ -329,7 +331,7 @@ static struct status call_handle(struct rpc *rpc)
     if (row->handler == NULL) {
         return status_of(REASON_METHOD_NOT_BUILT, NULL);
     }
-    if (rpc_call_one_request(rpc)) {
+    if (rpc_kind_one_request(rpc->entry->row->kind)) {
         if (rpc->payload == NULL) {
             return status_of(REASON_INTERNAL_ERROR, "no request message");
         }
@@ -339,7 +341,7 @@ static struct status call_handle(struct rpc *rpc)
         TRY(s);
     }
     TRY(row->handler(rpc, request));
-    if (rpc_call_one_reply(rpc) && rpc->reply == NULL) {
+    if (rpc_kind_one_reply(rpc->entry->row->kind) && rpc->reply == NULL) {
         return status_of(REASON_INTERNAL_ERROR, "the handler gave no reply");
     }
     return STATUS_SUCCESS;

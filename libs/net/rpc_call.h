@@ -108,14 +108,14 @@ size_t rpc_call_add_headers(struct rpc *rpc, grpc_op *ops, grpc_metadata *reques
 /* A received message into the call's arena, within what its messages may take. */
 struct status rpc_call_unpack(struct rpc *rpc, grpc_byte_buffer *bytes, void **message) NODISCARD;
 
-static inline bool rpc_call_one_request(const struct rpc *rpc)
+static inline bool rpc_kind_one_request(enum rpc_kind kind)
 {
-    return rpc->entry->row->kind == RPC_UNARY || rpc->entry->row->kind == RPC_SERVER_STREAM;
+    return kind == RPC_UNARY || kind == RPC_SERVER_STREAM;
 }
 
-static inline bool rpc_call_one_reply(const struct rpc *rpc)
+static inline bool rpc_kind_one_reply(enum rpc_kind kind)
 {
-    return rpc->entry->row->kind == RPC_UNARY || rpc->entry->row->kind == RPC_CLIENT_STREAM;
+    return kind == RPC_UNARY || kind == RPC_CLIENT_STREAM;
 }
 
 /* Asks the handler to end with this status. */

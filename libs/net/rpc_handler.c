@@ -67,7 +67,7 @@ static void send_cancel(struct op *op)
 struct status rpc_send(struct rpc *rpc, const void *message)
 {
     TRY(task_status());
-    if (rpc_call_one_reply(rpc)) {
+    if (rpc_kind_one_reply(rpc->entry->row->kind)) {
         check(rpc->reply == NULL);
         rpc->reply = rpc_message_pack(message);
         return STATUS_SUCCESS;
@@ -119,7 +119,7 @@ static void receive_cancel(struct op *op)
 struct status rpc_recv(struct rpc *rpc, const void **message)
 {
     TRY(task_status());
-    check(!rpc_call_one_request(rpc) && rpc->receiver == NULL && !rpc->receiving);
+    check(!rpc_kind_one_request(rpc->entry->row->kind) && rpc->receiver == NULL && !rpc->receiving);
     struct receiving receiving = {.rpc = rpc};
     op_init(&receiving.op, rpc->entry->server->loop, receive_cancel, NULL);
     rpc->receiver = &receiving.op;

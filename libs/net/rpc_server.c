@@ -82,7 +82,7 @@ static void entry_init(struct rpc_entry *entry, struct rpc_server *server,
     entry->labels[2] = descriptor->name;
     /* Where the request is one message it comes with the call. Where the client may be silent at
      * first, waiting for a message would keep the handler from starting. */
-    bool one = entry->row->kind == RPC_UNARY || entry->row->kind == RPC_SERVER_STREAM;
+    bool one = rpc_kind_one_request(entry->row->kind);
     entry->registered = grpc_server_register_method(
         server->grpc, buf_cstr(&path), NULL,
         one ? GRPC_SRM_PAYLOAD_READ_INITIAL_BYTE_BUFFER : GRPC_SRM_PAYLOAD_NONE, 0);

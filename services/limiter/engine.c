@@ -79,7 +79,7 @@ static void judge(const struct engine_resource *resource, const struct engine_re
     engine_window_judge(resource, turn, judgement);
 }
 
-/* When all pools together admit the charge, and whether that rests on no hint. */
+/* A time at which something opens, and whether that rests on no hint. */
 struct when {
     uint64_t at_ms;
     bool exact;
@@ -96,24 +96,17 @@ static void later(struct when *when, const struct engine_judgement *judgement)
     when->exact = when->exact && judgement->exact;
 }
 
-static void verdict_set_retry(struct engine_verdict *verdict, struct when when)
+/* When a refused request would go through. A candidate is the chosen one from the time its model
+ * opens until the model of an earlier candidate does: the answer is the first moment at which the
+ * pools admit the candidate that is chosen then. models: how many were judged. */
+static void set_retry(const struct engine_turn *turn, const struct engine_acquire *acquire,
+                      size_t models)
 {
-    if (when.at_ms != ENGINE_NEVER) {
-        verdict->retry_at_ms = when.at_ms;
-        verdict->exact = when.exact;
-    }
-}
-
-/* No model is open. A candidate is the chosen one from the time its model opens until the model of
- * an earlier candidate does; the call goes through at the first moment at which the pools admit
- * the candidate that is chosen then. */
-static struct when first_admission(const struct engine_turn *turn,
-                                   const struct engine_acquire *acquire)
-{
-    struct when best = {ENGINE_NEVER, true};
+    struct engine_verdict *verdict = acquire->verdict;
+    struct when best = {ENGINE_NEVER, false};
     uint64_t earlier_opens_ms = ENGINE_NEVER;
-    for (size_t i = 0; i < acquire->n_candidates; i++) {
-        const struct engine_judgement *model = &acquire->verdict->judged[i];
+    for (size_t i = 0; i < models; i++) {
+        const struct engine_judgement *model = &verdict->judged[i];
         struct when when = {0, true};
         later(&when, model);
         for (size_t p = 0; p < acquire->n_pools; p++) {
@@ -122,15 +115,19 @@ static struct when first_admission(const struct engine_turn *turn,
                   &pool);
             later(&when, &pool);
         }
-        bool chosen = i == 0 || when.at_ms < earlier_opens_ms;
-        if (chosen && (when.at_ms < best.at_ms || (when.at_ms == best.at_ms && when.exact))) {
+        bool sooner =
+            when.at_ms < best.at_ms || (when.at_ms == best.at_ms && when.exact && !best.exact);
+        if (sooner && when.at_ms < earlier_opens_ms) {
             best = when;
         }
         if (model->retry_at_ms < earlier_opens_ms) {
             earlier_opens_ms = model->retry_at_ms;
         }
     }
-    return best;
+    if (best.at_ms != ENGINE_NEVER) {
+        verdict->retry_at_ms = best.at_ms;
+        verdict->exact = best.exact;
+    }
 }
 
 /* The first candidate whose model is open; NULL when none is. */
@@ -156,19 +153,15 @@ static void decide(const struct engine_turn *turn, const struct engine_acquire *
     struct engine_verdict *verdict = acquire->verdict;
     memset(verdict, 0, sizeof(*verdict));
     const struct engine_candidate *chosen = choose(turn, acquire);
-    if (chosen == NULL) {
-        verdict_set_retry(verdict, first_admission(turn, acquire));
-        return;
-    }
-    struct when open = {0, true};
-    for (size_t p = 0; p < acquire->n_pools; p++) {
+    size_t models = verdict->n_judged;
+    verdict->granted = chosen != NULL;
+    for (size_t p = 0; chosen != NULL && p < acquire->n_pools; p++) {
         struct engine_judgement *pool = &verdict->judged[verdict->n_judged++];
         judge(acquire->pools[p], acquire->pools[0], turn, chosen->pool_charge, pool);
-        later(&open, pool);
+        verdict->granted = verdict->granted && pool->reasons == 0;
     }
-    verdict->granted = open.at_ms == 0;
     if (!verdict->granted) {
-        verdict_set_retry(verdict, open);
+        set_retry(turn, acquire, models);
     }
 }
 
