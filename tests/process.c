@@ -107,3 +107,13 @@ void process_kill(struct process *process)
         reap(process, 0);
     }
 }
+
+int process_run(const char *program, const char *const *arguments, const char *const *environment,
+                const char *log, uint64_t most_ms)
+{
+    struct process process;
+    process_start(&process, program, arguments, environment, log);
+    bool ended = process_wait(&process, most_ms);
+    process_kill(&process);
+    return ended ? process.code : -1;
+}

@@ -25,6 +25,10 @@ struct process {
 void process_start(struct process *process, const char *program, const char *const *arguments,
                    const char *const *environment, const char *log);
 
+/* Runs a program to its end and returns its code; -1 when it has not ended by then. */
+int process_run(const char *program, const char *const *arguments, const char *const *environment,
+                const char *log, uint64_t most_ms) PARKS;
+
 /* False once it has ended; code says how. */
 bool process_running(struct process *process);
 

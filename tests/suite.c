@@ -18,6 +18,7 @@
 #define FLAGS_MOST  32
 #define POLL_MS     10
 #define FILES_DEPTH 3
+#define LEASE_S     15 /* also in scaled time: a busy machine must not lose leases */
 
 static const char *const names[SUITE_PROGRAMS] = {
     [SUITE_SIMULATOR] = "simulator",
@@ -26,9 +27,9 @@ static const char *const names[SUITE_PROGRAMS] = {
     [SUITE_ANALYZER] = "analyzer",
 };
 
-/* Keys that the simulator is told to accept and the router to use. */
+/* The keys that the simulator accepts unless told otherwise. */
 static const char *const environment[] = {
-    "AWS_ACCESS_KEY_ID=AKIDSCENARIO", "AWS_SECRET_ACCESS_KEY=secret-of-the-scenario",
+    "AWS_ACCESS_KEY_ID=AKIDSIMULATOR", "AWS_SECRET_ACCESS_KEY=simulator-secret",
     "AWS_SESSION_TOKEN=",             "AWS_BEARER_TOKEN_BEDROCK=",
     "PRISM_LOG_LEVEL=debug",          NULL,
 };
@@ -73,8 +74,6 @@ static void add_router_flags(const struct suite *suite, struct flags *flags)
     } else {
         add_flag(flags, "--ledger=");
     }
-    add_scaled(flags, "renew", 5000, scale);
-    add_scaled(flags, "fence-guard", 1000, scale);
     add_scaled(flags, "backoff", 5000, scale);
     add_scaled(flags, "backoff-most", 40000, scale);
     add_scaled(flags, "busy-wait", 1000, scale);
@@ -92,6 +91,8 @@ static void add_flags(struct suite *suite, enum suite_program program, struct fl
         break;
     case SUITE_LIMITER:
         add_flag(flags, "--time-scale=%u", suite->options.time_scale);
+        add_flag(flags, "--lease-ttl=%us", LEASE_S * suite->options.time_scale);
+        add_flag(flags, "--assume-new-store");
         break;
     case SUITE_ROUTER:
         add_router_flags(suite, flags);

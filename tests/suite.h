@@ -36,7 +36,8 @@ enum suite_program {
 
 struct suite_options {
     bool analyzer;       /* start it too */
-    unsigned time_scale; /* windows, leases, cooldowns, waits and models are this much faster; 0: 1 */
+    unsigned time_scale; /* windows, cooldowns, waits and models, but not leases, are so
+                          * many times faster; 0: 1, at most 40 */
     const char *flags[SUITE_PROGRAMS]; /* more of them, separated by blanks; these win */
 };
 
