@@ -4,7 +4,7 @@
 
 #include "base/utf8.h"
 
-#define TITLE_MOST 200
+#define TITLE_MOST          200
 #define HEADING_OWN_SECTION 2 /* headings down to this level always begin a section */
 
 struct splitter {
@@ -30,8 +30,9 @@ struct status document_type(struct span media_type, struct span name, enum docum
     };
     struct span media = span_trim(span_first(media_type, span_find_char(media_type, ';')));
     for (size_t i = 0; i < ARRAY_LEN(types); i++) {
-        bool named = name.len > types[i].ending.len &&
-                     span_eq_nocase(span_from(name, name.len - types[i].ending.len), types[i].ending);
+        bool named =
+            name.len > types[i].ending.len &&
+            span_eq_nocase(span_from(name, name.len - types[i].ending.len), types[i].ending);
         if (media.len > 0 ? span_eq_nocase(media, types[i].media) : named) {
             *out = types[i].type;
             return STATUS_SUCCESS;
@@ -49,7 +50,8 @@ size_t document_words(struct span text)
     size_t words = 0;
     bool inside = false;
     for (size_t i = 0; i < text.len; i++) {
-        bool blank = text.at[i] == ' ' || text.at[i] == '\n' || text.at[i] == '\t' || text.at[i] == '\r';
+        bool blank =
+            text.at[i] == ' ' || text.at[i] == '\n' || text.at[i] == '\t' || text.at[i] == '\r';
         words += !blank && !inside;
         inside = !blank;
     }
@@ -73,8 +75,8 @@ static bool add_section(struct splitter *s, size_t begin, size_t end, struct spa
     return true;
 }
 
-/* A place to cut at or before `at`: behind a blank line of its second half, else behind white space,
- * else between code points. Never at begin. */
+/* A place to cut at or before `at`: behind a blank line of its second half, else behind white
+ * space, else between code points. Never at begin. */
 static size_t cut_before(struct span text, size_t begin, size_t at)
 {
     for (size_t i = at; i > begin + (at - begin) / 2 + 1; i--) {
@@ -98,7 +100,8 @@ static size_t after_words(struct span text, size_t begin, size_t end, size_t wor
 {
     bool inside = false;
     for (size_t i = begin; i < end; i++) {
-        bool blank = text.at[i] == ' ' || text.at[i] == '\n' || text.at[i] == '\t' || text.at[i] == '\r';
+        bool blank =
+            text.at[i] == ' ' || text.at[i] == '\n' || text.at[i] == '\t' || text.at[i] == '\r';
         if (blank && inside && --words == 0) {
             return i;
         }
@@ -121,12 +124,15 @@ static bool close_section(struct splitter *s, size_t end)
         size_t cut = end;
         if (part < parts) {
             cut = cut_before(s->text, begin, after_words(s->text, begin, end, share));
-        } else if (document_words(span_of(s->text.at + begin, end - begin)) > s->limits->words_most) {
-            cut = cut_before(s->text, begin, after_words(s->text, begin, end, s->limits->words_most));
+        } else if (document_words(span_of(s->text.at + begin, end - begin)) >
+                   s->limits->words_most) {
+            cut =
+                cut_before(s->text, begin, after_words(s->text, begin, end, s->limits->words_most));
         }
         struct span title = s->title;
         if (parts > 1) {
-            title = span_str(arena_printf(s->arena, "%.*s (part %zu)", (int)(title.len < 180 ? title.len : 180),
+            title = span_str(arena_printf(s->arena, "%.*s (part %zu)",
+                                          (int)(title.len < 180 ? title.len : 180),
                                           title.at != NULL ? title.at : "", part));
         }
         if (!add_section(s, begin, cut, title)) {
@@ -144,7 +150,8 @@ static struct span line_at(struct span text, size_t begin, size_t *next)
 {
     size_t len = span_find_char(span_from(text, begin), '\n');
     *next = len == SPAN_MISSING ? text.len : begin + len + 1;
-    struct span line = span_of(text.at + begin, (len == SPAN_MISSING ? text.len : begin + len) - begin);
+    struct span line =
+        span_of(text.at + begin, (len == SPAN_MISSING ? text.len : begin + len) - begin);
     if (line.len > 0 && line.at[line.len - 1] == '\r') {
         line.len--;
     }
@@ -168,7 +175,8 @@ static uint32_t atx_heading(struct span line, struct span *title)
         marks++;
     }
     uint32_t level = (uint32_t)(marks - at);
-    if (at > 3 || level == 0 || level > 6 || (marks < line.len && line.at[marks] != ' ' && line.at[marks] != '\t')) {
+    if (at > 3 || level == 0 || level > 6 ||
+        (marks < line.len && line.at[marks] != ' ' && line.at[marks] != '\t')) {
         return 0;
     }
     struct span text = span_trim(span_from(line, marks));
@@ -202,7 +210,8 @@ static bool is_paragraph(struct span line)
 {
     struct span text = span_trim(line);
     static const char not_text[] = "#>|-*+`~=";
-    return text.len > 0 && indent(line) <= 3 && memchr(not_text, text.at[0], sizeof(not_text) - 1) == NULL;
+    return text.len > 0 && indent(line) <= 3 &&
+           memchr(not_text, text.at[0], sizeof(not_text) - 1) == NULL;
 }
 
 /* The fence a line opens or closes: its character, with its length; '\0' when it is none. */
@@ -220,7 +229,8 @@ static char fence_of(struct span line, size_t *len)
 }
 
 /* A heading that stands at `at`: does it begin a section, and what of the title. */
-static bool take_heading(struct splitter *s, size_t at, uint32_t level, struct span title, size_t following)
+static bool take_heading(struct splitter *s, size_t at, uint32_t level, struct span title,
+                         size_t following)
 {
     size_t words = document_words(span_of(s->text.at + s->begin, at - s->begin));
     bool enough = words >= s->limits->words_least;
@@ -232,7 +242,8 @@ static bool take_heading(struct splitter *s, size_t at, uint32_t level, struct s
         s->title = title;
         s->level = level;
     } else if (s->level == 0 || !enough) {
-        /* Only a heading, or a few words, stand before it: what follows gives the section its name. */
+        /* Only a heading, or a few words, stand before it: what follows gives the section its name.
+         */
         s->title = title;
         s->level = level;
     }
@@ -281,16 +292,18 @@ static size_t find_headings(struct span text, struct heading *headings, size_t m
 
 static struct status too_many(const struct document_limits *limits, struct arena *arena)
 {
-    return status_of(REASON_DOCUMENT_TOO_LARGE,
-                     arena_printf(arena, "the document has more than %zu sections", limits->sections_most));
+    return status_of(
+        REASON_DOCUMENT_TOO_LARGE,
+        arena_printf(arena, "the document has more than %zu sections", limits->sections_most));
 }
 
-static struct status begin(struct span bytes, const struct document_limits *limits, struct arena *arena,
-                           struct document *out)
+static struct status begin(struct span bytes, const struct document_limits *limits,
+                           struct arena *arena, struct document *out)
 {
     if (bytes.len > limits->bytes_most) {
-        return status_of(REASON_DOCUMENT_TOO_LARGE, arena_printf(arena, "%zu bytes; at most %zu are read",
-                                                                 bytes.len, limits->bytes_most));
+        return status_of(
+            REASON_DOCUMENT_TOO_LARGE,
+            arena_printf(arena, "%zu bytes; at most %zu are read", bytes.len, limits->bytes_most));
     }
     *out = (struct document){.text = bytes};
     if (span_starts(bytes, SPAN("\xef\xbb\xbf"))) {
@@ -328,7 +341,8 @@ struct status document_split(struct span bytes, enum document_type type,
     };
     for (size_t i = 0; i < n; i++) {
         size_t end = i + 1 < n ? headings[i + 1].at : document.text.len;
-        size_t following = document_words(span_of(document.text.at + headings[i].at, end - headings[i].at));
+        size_t following =
+            document_words(span_of(document.text.at + headings[i].at, end - headings[i].at));
         if (!take_heading(&s, headings[i].at, headings[i].level, headings[i].title, following)) {
             return too_many(limits, arena);
         }
@@ -344,8 +358,9 @@ struct status document_split(struct span bytes, enum document_type type,
     return STATUS_SUCCESS;
 }
 
-struct status document_whole(struct span bytes, struct span title, const struct document_limits *limits,
-                             struct arena *arena, struct document *out)
+struct status document_whole(struct span bytes, struct span title,
+                             const struct document_limits *limits, struct arena *arena,
+                             struct document *out)
 {
     struct document document;
     TRY(begin(bytes, limits, arena, &document));

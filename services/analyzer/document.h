@@ -44,7 +44,8 @@ struct document {
 };
 
 /* From the media type, else the name's ending; DOCUMENT_TYPE when it is one that is not read. */
-struct status document_type(struct span media_type, struct span name, enum document_type *out) NODISCARD;
+struct status document_type(struct span media_type, struct span name,
+                            enum document_type *out) NODISCARD;
 
 /* Reasons: DOCUMENT_EMPTY, DOCUMENT_TOO_LARGE, BAD_ENCODING. The document points into bytes. */
 struct status document_split(struct span bytes, enum document_type type,
@@ -52,8 +53,9 @@ struct status document_split(struct span bytes, enum document_type type,
                              struct document *out) NODISCARD;
 
 /* The whole as one section. */
-struct status document_whole(struct span bytes, struct span title, const struct document_limits *limits,
-                             struct arena *arena, struct document *out) NODISCARD;
+struct status document_whole(struct span bytes, struct span title,
+                             const struct document_limits *limits, struct arena *arena,
+                             struct document *out) NODISCARD;
 
 size_t document_words(struct span text);
 

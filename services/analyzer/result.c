@@ -97,16 +97,16 @@ bool result_locate(struct span section, struct span evidence, size_t *offset, si
 
 /* --- one answer ------------------------------------------------------------------------------- */
 
-static bool take_text(const struct json *object, const char *key, bool required, struct arena *arena,
-                      char **out, const char **why)
+static bool take_text(const struct json *object, const char *key, bool required,
+                      struct arena *arena, char **out, const char **why)
 {
     const struct json *value = json_get(object, key);
     struct span text = json_string(value);
     if (value == NULL && !required) {
         return true;
     }
-    if (json_type(value) != JSON_STRING || (required && text.len == 0) || text.len > RESULT_TEXT_MOST ||
-        span_find_char(text, '\0') != SPAN_MISSING) {
+    if (json_type(value) != JSON_STRING || (required && text.len == 0) ||
+        text.len > RESULT_TEXT_MOST || span_find_char(text, '\0') != SPAN_MISSING) {
         *why = arena_printf(arena, "%s is not a text of at most %d bytes", key, RESULT_TEXT_MOST);
         return false;
     }
@@ -196,7 +196,8 @@ static struct span outermost_object(struct span text)
     while (end > 0 && text.at[end - 1] != '}') {
         end--;
     }
-    return begin == SPAN_MISSING || end <= begin ? SPAN_NONE : span_of(text.at + begin, end - begin);
+    return begin == SPAN_MISSING || end <= begin ? SPAN_NONE
+                                                 : span_of(text.at + begin, end - begin);
 }
 
 bool result_parse(struct span answer, struct span section, struct arena *arena,
@@ -280,7 +281,6 @@ static void count_levels(Analyzer__SectionResult **results, size_t n, struct are
                          Analyzer__DocumentResult *out)
 {
     out->counts = ARENA_ARRAY(arena, Analyzer__LevelCount *, ARRAY_LEN(levels));
-    out->n_counts = ARRAY_LEN(levels);
     for (size_t l = 0; l < ARRAY_LEN(levels); l++) {
         Analyzer__LevelCount *count = ARENA_NEW(arena, Analyzer__LevelCount);
         analyzer__level_count__init(count);
@@ -291,30 +291,30 @@ static void count_levels(Analyzer__SectionResult **results, size_t n, struct are
                 count->findings += results[i]->findings[k]->severity == levels[l].level;
             }
         }
-        out->counts[l] = count;
+        if (count->sections + count->findings > 0) {
+            out->counts[out->n_counts++] = count;
+        }
     }
 }
 
-/* The gravest first, verified before unverified, else in the order of the document. */
+/* The gravest verified ones first, else in the order of the document. */
 static void pick_top(Analyzer__SectionResult **results, size_t n, struct arena *arena,
                      Analyzer__DocumentResult *out)
 {
     out->top_findings = ARENA_ARRAY(arena, Analyzer__LocatedFinding *, RESULT_TOP_MOST);
     for (size_t l = ARRAY_LEN(levels); l-- > 0;) {
-        for (int verified = 1; verified >= 0; verified--) {
-            for (size_t i = 0; i < n; i++) {
-                for (size_t k = 0; k < results[i]->n_findings; k++) {
-                    Analyzer__Finding *finding = results[i]->findings[k];
-                    if (finding->severity != levels[l].level || finding->verified != verified ||
-                        out->n_top_findings == RESULT_TOP_MOST) {
-                        continue;
-                    }
-                    Analyzer__LocatedFinding *located = ARENA_NEW(arena, Analyzer__LocatedFinding);
-                    analyzer__located_finding__init(located);
-                    located->section_id = results[i]->section_id;
-                    located->finding = finding;
-                    out->top_findings[out->n_top_findings++] = located;
+        for (size_t i = 0; i < n; i++) {
+            for (size_t k = 0; k < results[i]->n_findings; k++) {
+                Analyzer__Finding *finding = results[i]->findings[k];
+                if (finding->severity != levels[l].level || !finding->verified ||
+                    out->n_top_findings == RESULT_TOP_MOST) {
+                    continue;
                 }
+                Analyzer__LocatedFinding *located = ARENA_NEW(arena, Analyzer__LocatedFinding);
+                analyzer__located_finding__init(located);
+                located->section_id = results[i]->section_id;
+                located->finding = finding;
+                out->top_findings[out->n_top_findings++] = located;
             }
         }
     }
