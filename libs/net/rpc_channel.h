@@ -15,7 +15,6 @@ struct status rpc_channel_pick(struct rpc_channel *channel, grpc_channel **out) 
 
 /* A call opens and ends. */
 struct wire *rpc_channel_hold(struct rpc_channel *channel);
-uint64_t rpc_channel_call_ms(const struct rpc_channel *channel); /* UINT64_MAX: no bound */
 void rpc_channel_let_go(struct rpc_channel *channel);
 
 #endif
