@@ -248,7 +248,7 @@ static bool printable(struct span text, size_t most)
     return text.len > 0 && text.len <= most;
 }
 
-static bool tenant_name(struct span text)
+bool rpc_tenant_valid(struct span text)
 {
     for (size_t i = 0; i < text.len; i++) {
         char c = text.at[i];
@@ -289,7 +289,7 @@ static struct status context_take(struct rpc *rpc)
     }
     struct span tenant = rpc_metadata(rpc, RPC_KEY_TENANT);
     tenant = tenant.len > 0 ? tenant : SPAN("default");
-    if (!tenant_name(tenant)) {
+    if (!rpc_tenant_valid(tenant)) {
         return rpc_bad_field(rpc, RPC_KEY_TENANT, "must be 1 to 63 of a-z, 0-9 and -");
     }
     copy_text(context->tenant, tenant);

@@ -30,6 +30,7 @@ struct target {
 struct rpc_channel {
     struct wire *wire;
     size_t calls; /* open */
+    uint64_t call_ms;
     struct target *targets;
     size_t n_targets;
     size_t watching; /* watches that gRPC has not ended */
@@ -77,6 +78,7 @@ struct rpc_channel *rpc_channel_new(struct wire *wire, const struct rpc_channel_
     check(max_message <= INT32_MAX);
     struct rpc_channel *channel = ALLOC(struct rpc_channel);
     channel->wire = wire;
+    channel->call_ms = options->call_ms != 0 ? options->call_ms : UINT64_MAX;
     channel->targets = alloc_zeroed(TARGETS_MOST, sizeof(*channel->targets));
     list_init(&channel->waiters);
     wire_hold(wire);
@@ -112,6 +114,11 @@ void rpc_channel_free(struct rpc_channel *channel)
     }
     channel->freed = true;
     free_when_unwatched(channel);
+}
+
+uint64_t rpc_channel_call_ms(const struct rpc_channel *channel)
+{
+    return channel->call_ms;
 }
 
 struct wire *rpc_channel_hold(struct rpc_channel *channel)

@@ -13,6 +13,8 @@
  * channel. PEER_UNREACHABLE, or the task's status. */
 struct status rpc_channel_pick(struct rpc_channel *channel, grpc_channel **out) NODISCARD PARKS;
 
+uint64_t rpc_channel_call_ms(const struct rpc_channel *channel); /* UINT64_MAX: no bound */
+
 /* A call opens and ends. */
 struct wire *rpc_channel_hold(struct rpc_channel *channel);
 void rpc_channel_let_go(struct rpc_channel *channel);

@@ -21,9 +21,9 @@ struct client_call {
     grpc_slice message;
 };
 
-static gpr_timespec deadline(void)
+static gpr_timespec deadline(uint64_t most_ms)
 {
-    uint64_t left_ms = task_left_ms();
+    uint64_t left_ms = task_left_ms() < most_ms ? task_left_ms() : most_ms;
     if (left_ms > INT32_MAX) {
         return gpr_inf_future(GPR_CLOCK_MONOTONIC);
     }
@@ -32,7 +32,8 @@ static gpr_timespec deadline(void)
 }
 
 static struct status call_start(struct client_call *call, struct rpc_channel *channel,
-                                const ProtobufCServiceDescriptor *service, const char *method)
+                                const ProtobufCServiceDescriptor *service, const char *method,
+                                uint64_t most_ms)
 {
     grpc_channel *target;
     *call = (struct client_call){.channel = channel, .message = grpc_empty_slice()};
@@ -46,7 +47,7 @@ static struct status call_start(struct client_call *call, struct rpc_channel *ch
     grpc_slice slice = grpc_slice_from_copied_buffer(path.at, path.len);
     call->wire = rpc_channel_hold(channel);
     call->grpc = grpc_channel_create_call(target, NULL, GRPC_PROPAGATE_DEFAULTS,
-                                          wire_queue(call->wire), slice, NULL, deadline(), NULL);
+                                          wire_queue(call->wire), slice, NULL, deadline(most_ms), NULL);
     grpc_slice_unref(slice);
     grpc_metadata_array_init(&call->headers);
     grpc_metadata_array_init(&call->trailers);
@@ -172,7 +173,7 @@ struct status rpc_call(struct rpc_channel *channel, const ProtobufCServiceDescri
                        const char *method, const void *request, struct arena *arena, void **reply)
 {
     struct unary unary = {0};
-    TRY(call_start(&unary.call, channel, service, method));
+    TRY(call_start(&unary.call, channel, service, method, rpc_channel_call_ms(channel)));
     struct status s = unary_run(&unary, request);
     if (status_ok(s)) {
         s = call_status(&unary.call, arena);
@@ -248,7 +249,7 @@ struct status rpc_open(struct rpc_channel *channel, const ProtobufCServiceDescri
                        const char *method, const void *request, struct rpc_stream **out)
 {
     struct rpc_stream *stream = ALLOC(struct rpc_stream);
-    struct status s = call_start(&stream->call, channel, service, method);
+    struct status s = call_start(&stream->call, channel, service, method, UINT64_MAX);
     if (!status_ok(s)) {
         free(stream);
         return s;

@@ -194,6 +194,14 @@ void rpc_status_encode(struct status status, const char *domain, struct buf *out
 
 /* --- wire to status --------------------------------------------------------------------------- */
 
+struct span rpc_status_pack(struct status status, const char *domain, struct arena *arena)
+{
+    CLEANUP(buf_clear) struct buf out;
+    buf_init(&out, RPC_DETAILS_MOST);
+    rpc_status_encode(status, domain, &out);
+    return arena_copy(arena, buf_span(&out));
+}
+
 static const char *copy(struct arena *arena, const char *from)
 {
     size_t len = strlen(from);
