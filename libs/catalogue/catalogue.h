@@ -76,9 +76,12 @@ struct catalogue {
     size_t references;
 };
 
-/* CONFIG_INVALID with "file:line: what" as detail (static storage of *error_text, 256 bytes). */
+/* CONFIG_INVALID, or FILE_UNREADABLE, with "file:line: what" as detail, which is error_text. */
 struct status catalogue_load(const char *path, char error_text[256],
                              struct catalogue **out) NODISCARD;
+
+/* libs/catalogue/default.yaml as it was at build time. Always OK: a broken one is a bug. */
+struct status catalogue_load_default(struct catalogue **out) NODISCARD;
 
 struct catalogue *catalogue_ref(struct catalogue *catalogue);
 void catalogue_unref(struct catalogue *catalogue);

@@ -39,4 +39,7 @@ struct span rpc_pack(const void *message, struct arena *arena);
 struct status rpc_unpack(const struct ProtobufCMessageDescriptor *type, struct span bytes,
                          struct arena *arena, void **message) NODISCARD;
 
+/* The type of a google.rpc error detail that is ours to read, by its Any's type_url; else NULL. */
+const struct ProtobufCMessageDescriptor *rpc_detail_type(struct span url);
+
 #endif
