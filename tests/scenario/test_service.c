@@ -25,8 +25,8 @@
 #define SERVE_HTTP "serve-http"
 
 #define OWN_ROWS                                                                                   \
-    CONFIG(address, listen, "127.0.0.1:0", "", "where it is served")                           \
-    CONFIG(address, admin, "127.0.0.1:0", "", "where the admin port is")                       \
+    CONFIG(address, listen, "127.0.0.1:0", "", "where it is served")                               \
+    CONFIG(address, admin, "127.0.0.1:0", "", "where the admin port is")                           \
     CONFIG(choice, start, "well", "well|badly|never", "how the start goes")
 
 struct config {
