@@ -4,6 +4,7 @@
 #include "prism/limiter/v1/limiter.pb-c.h"
 
 #define SCALE 20
+#define CROWD 20
 
 struct footprint {
     double tasks;
@@ -141,18 +142,18 @@ task_test_real(leaving_the_queue_takes_nothing)
 task_test_real(a_crowd_that_leaves_leaves_nothing)
 {
     struct suite *suite = suite_start(&(struct suite_options){.time_scale = SCALE});
-    struct generation crowd[20];
+    struct generation *crowd = ARENA_ARRAY(suite->arena, struct generation, CROWD);
     struct group group;
     warm_up(suite);
     double tasks = suite_metric(suite, SUITE_ROUTER, "prism_loop_tasks", "");
     suite_set_faults(suite, "rules:\n  - {action: stall, at: events, after: 8, for: 10m}\n");
     group_init(&group);
-    for (size_t i = 0; i < ARRAY_LEN(crowd); i++) {
+    for (size_t i = 0; i < CROWD; i++) {
         crowd[i] = (struct generation){.suite = suite, .leave_after = 3, .deadline_ms = 3000};
         generation_spawn(&crowd[i], &group);
     }
     assert_status_ok(group_wait(&group));
-    for (size_t i = 0; i < ARRAY_LEN(crowd); i++) {
+    for (size_t i = 0; i < CROWD; i++) {
         assert_true(crowd[i].left || crowd[i].status.reason == REASON_DEADLINE_PASSED ||
                     crowd[i].status.reason == REASON_SUITE_LIMIT);
         generation_clear(&crowd[i]);

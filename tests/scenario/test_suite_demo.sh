@@ -19,6 +19,7 @@ TEXT
 
 # In a session of its own, by which whatever it might leave is found.
 runs() {
+    # shellcheck disable=SC2016
     TMPDIR=$folder/tmp setsid --wait bash -c 'echo $$ >"$1/session"; exec build/suite demo "$2" "$3"' \
         demo "$folder" "$bin" "$document" >"$folder/demo" 2>&1
 }
