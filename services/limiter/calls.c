@@ -31,7 +31,7 @@ static void note_breaker(const struct limiter *limiter, const struct engine_reso
 {
     static const char *const names[] = {"closed", "open", "half_open"};
     if (model->health.breaker != before) {
-        METRIC_ADD(limiter->metrics.limiter_breaker_transitions_total, 1, model->name,
+        METRIC_ADD(limiter->metrics.breaker_transitions_total, 1, model->name,
                    names[model->health.breaker]);
     }
 }
@@ -246,8 +246,8 @@ static struct status renew(struct rpc *rpc, const void *message)
             reply.lost_ids[reply.n_lost_ids++] = asked[i]->id;
         }
     }
-    METRIC_ADD(limiter->metrics.limiter_leases_lost_total, (double)reply.n_lost_ids);
-    METRIC_ADD(limiter->metrics.limiter_leases_renewed_total, (double)(n - reply.n_lost_ids));
+    METRIC_ADD(limiter->metrics.leases_lost_total, (double)reply.n_lost_ids);
+    METRIC_ADD(limiter->metrics.leases_renewed_total, (double)(n - reply.n_lost_ids));
     reply.lease_ms = limiter->policy->rules.lease_ms;
     return rpc_send(rpc, &reply);
 }

@@ -12,7 +12,7 @@
 
 static void metrics_init(struct limiter_metrics *m)
 {
-#define METRIC(kind, name, labels, help) m->name = metric_##kind("prism_" #name, labels, help);
+#define METRIC(kind, name, labels, help) m->name = metric_##kind("prism_limiter_" #name, labels, help);
 #include "limiter/metrics.def"
 }
 
@@ -149,12 +149,12 @@ void limiter_collect(void *arg)
     uint64_t now_ms = limiter->clock_ms();
     for (size_t i = 0; i < store_resources(limiter->store); i++) {
         const struct engine_resource *resource = store_resource_at(limiter->store, i);
-        METRIC_SET(m->limiter_leases, engine_leases_live(resource, now_ms), resource->name);
+        METRIC_SET(m->leases, engine_leases_live(resource, now_ms), resource->name);
         if (resource->kind == ENGINE_MODEL) {
-            METRIC_SET(m->limiter_cooldown_level, resource->health.level, resource->name);
+            METRIC_SET(m->cooldown_level, resource->health.level, resource->name);
         }
     }
-    METRIC_SET(m->limiter_resources, (double)store_resources(limiter->store));
-    METRIC_SET(m->limiter_records, (double)store_records(limiter->store));
-    METRIC_SET(m->limiter_closed, now_ms < limiter->suite->closed_until_ms);
+    METRIC_SET(m->resources, (double)store_resources(limiter->store));
+    METRIC_SET(m->records, (double)store_records(limiter->store));
+    METRIC_SET(m->closed, now_ms < limiter->suite->closed_until_ms);
 }

@@ -252,13 +252,13 @@ static void note_near(const struct limiter *limiter, const struct engine_judgeme
     const struct engine_limits *limits = &j->resource->limits;
     const struct limiter_metrics *m = &limiter->metrics;
     if (limits->requests > 0 && j->remaining.requests * 5 < limits->requests) {
-        METRIC_ADD(m->limiter_near_limit_total, 1, j->resource->name, "requests");
+        METRIC_ADD(m->near_limit_total, 1, j->resource->name, "requests");
     }
     if (limits->concurrency > 0 && j->remaining.leases * 5 < limits->concurrency) {
-        METRIC_ADD(m->limiter_near_limit_total, 1, j->resource->name, "leases");
+        METRIC_ADD(m->near_limit_total, 1, j->resource->name, "leases");
     }
     if (limits->tokens > 0 && j->remaining.tokens * 5 < (int64_t)limits->tokens) {
-        METRIC_ADD(m->limiter_near_limit_total, 1, j->resource->name, "tokens");
+        METRIC_ADD(m->near_limit_total, 1, j->resource->name, "tokens");
     }
 }
 
@@ -269,11 +269,11 @@ static void note_judgement(struct limiter *limiter, const struct engine_acquire 
     bool charged = acquire->verdict->granted && j->reasons == 0;
     for (size_t i = 0; i < ARRAY_LEN(reasons); i++) {
         if (j->reasons & 1u << reasons[i].reason) {
-            METRIC_ADD(m->limiter_judgements_total, 1, j->resource->name, reasons[i].name);
+            METRIC_ADD(m->judgements_total, 1, j->resource->name, reasons[i].name);
         }
     }
     if (charged) {
-        METRIC_ADD(m->limiter_judgements_total, 1, j->resource->name, "");
+        METRIC_ADD(m->judgements_total, 1, j->resource->name, "");
         note_near(limiter, j);
     }
     if (charged || j->reasons != 0) {
@@ -294,7 +294,7 @@ void reply_note_verdict(struct limiter *limiter, const struct engine_acquire *ac
                            : verdict->replayed ? "replayed"
                            : verdict->granted  ? "granted"
                                                : "refused";
-    METRIC_ADD(limiter->metrics.limiter_acquires_total, 1, priority, decision);
+    METRIC_ADD(limiter->metrics.acquires_total, 1, priority, decision);
     for (size_t i = 0; !verdict->replayed && i < verdict->n_judged; i++) {
         note_judgement(limiter, acquire, &verdict->judged[i], now_ms);
     }
@@ -307,16 +307,16 @@ void reply_note_report(struct limiter *limiter, const struct engine_report *repo
     static const char *const results[] = {
         "", "applied", "replayed", "already_settled", "already_released", "unknown_id"};
     const struct limiter_metrics *m = &limiter->metrics;
-    METRIC_ADD(m->limiter_reports_total, 1,
+    METRIC_ADD(m->reports_total, 1,
                report->undispatched ? "undispatched" : outcomes[report->outcome],
                results[report->result]);
     for (size_t i = 0; i < report->n_settlements; i++) {
         const struct engine_settlement *s = &report->settlements[i];
         const char *name = s->resource->name;
-        METRIC_ADD(m->limiter_tokens_reserved_total, (double)s->reserved, name);
-        METRIC_ADD(m->limiter_tokens_settled_total, (double)s->charged, name);
+        METRIC_ADD(m->tokens_reserved_total, (double)s->reserved, name);
+        METRIC_ADD(m->tokens_settled_total, (double)s->charged, name);
         if (s->charged > s->reserved) {
-            METRIC_ADD(m->limiter_tokens_overrun_total, (double)(s->charged - s->reserved), name);
+            METRIC_ADD(m->tokens_overrun_total, (double)(s->charged - s->reserved), name);
         }
         note(limiter, s->resource,
              (struct audit_entry){.now_ms = now_ms,

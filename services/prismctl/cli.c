@@ -15,7 +15,8 @@
 #define MESSAGE_MOST  (32u << 20)  /* bytes; the services' own bound is usually lower */
 #define REPLY_MOST    (128u << 20) /* what one message may unfold to */
 #define JSON_MOST     (512u << 20)
-#define LINE_MOST     1024 /* columns of a remark */
+#define CALL_MS       30000 /* longest unary call: nobody thinks there */
+#define LINE_MOST     1024  /* columns of a remark */
 #define WIDTH_LEAST   40
 #define WIDTH_MOST    120
 #define WIDTH_UNKNOWN 100
@@ -157,9 +158,12 @@ void cli_begin(struct cli *cli)
     name_request(cli);
     task_set_deadline(loop_now_ms(task_loop()) + cli->config->timeout);
     for (size_t i = 0; i < CLI_SERVICES; i++) {
-        cli->channels[i] =
-            rpc_channel_new(cli->wire, &(struct rpc_channel_options){.targets = targets[i],
-                                                                     .max_message = MESSAGE_MOST});
+        const struct rpc_channel_options options = {
+            .targets = targets[i],
+            .max_message = MESSAGE_MOST,
+            .call_ms = CALL_MS,
+        };
+        cli->channels[i] = rpc_channel_new(cli->wire, &options);
     }
 }
 
