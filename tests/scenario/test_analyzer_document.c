@@ -17,7 +17,7 @@
 static const char document_text[] =
     SECTION("Access", "Passwords are stored in plain text in the configuration file.")
         SECTION("Network", "The administration port has no authentication.")
-            SECTION("Backups", "Backups are not encrypted.")
+            SECTION("Backups", "Backups are copied to another building and are not encrypted.")
                 SECTION("Logs", "Log files are reviewed weekly and kept for thirty days.")
                     SECTION("People", "People who left still use a shared account.");
 
