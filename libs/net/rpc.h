@@ -39,6 +39,10 @@ struct span rpc_pack(const void *message, struct arena *arena);
 struct status rpc_unpack(const struct ProtobufCMessageDescriptor *type, struct span bytes,
                          struct arena *arena, void **message) NODISCARD;
 
+/* A failure as google.rpc.Status with its details, for messages that carry one; in the arena, at
+ * most 256 KiB of it. domain: the service's name, stays. */
+void *rpc_status_message(struct status status, const char *domain, struct arena *arena);
+
 /* The type of a google.rpc error detail that is ours to read, by its Any's type_url; else NULL. */
 const struct ProtobufCMessageDescriptor *rpc_detail_type(struct span url);
 

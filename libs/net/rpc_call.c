@@ -52,7 +52,8 @@ void rpc_call_arm(const struct rpc_entry *entry)
     if (entry->registered != NULL) {
         refused = grpc_server_request_registered_call(
             server->grpc, entry->registered, &rpc->call, &rpc->deadline, &rpc->metadata,
-            rpc_kind_one_request(entry->row->kind) ? &rpc->payload : NULL, queue, queue, &rpc->shell);
+            rpc_kind_one_request(entry->row->kind) ? &rpc->payload : NULL, queue, queue,
+            &rpc->shell);
     } else {
         refused = grpc_server_request_call(server->grpc, &rpc->call, &rpc->details, &rpc->metadata,
                                            queue, queue, &rpc->shell);
@@ -205,7 +206,7 @@ static void call_finish(struct rpc *rpc, struct status s)
     grpc_op ops[3];
     grpc_metadata request_id = {0};
     grpc_metadata trailers[RPC_TRAILERS_COUNT + 1];
-    struct span text = rpc_status_message(s);
+    struct span text = rpc_status_text(s);
     grpc_slice message = grpc_slice_from_copied_buffer(text.at, text.len);
     size_t n_trailers = add_trailers(rpc, s, trailers);
 

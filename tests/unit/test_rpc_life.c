@@ -80,8 +80,8 @@ task_test_real(a_handler_learns_that_its_caller_left)
     assert_status(f.seen, REASON_CALL_CANCELLED);
 
     /* A handler that waits for a message. */
-    assert_status_ok(rpc_open(f.channel, &limiter__limiter_service__descriptor, "Attach", NULL,
-                              &stream));
+    assert_status_ok(
+        rpc_open(f.channel, &limiter__limiter_service__descriptor, "Attach", NULL, &stream));
     fixture_until(&f.running, 1);
     rpc_stream_close(&stream);
     fixture_until(&f.ended, 2);
@@ -153,7 +153,7 @@ task_test_real(more_calls_than_allowed_are_told_to_come_back)
         assert_true(s.retry_after_ms > 0);
     }
     assert_int_equal(rpc_server_inflight(f.server), 2);
-    f.open = true;
+    fixture_open(&f);
     assert_status_ok(group_wait(&group));
     assert_status_ok(d[0].result);
     assert_status_ok(d[1].result);
@@ -214,7 +214,7 @@ static void open_gate(void *arg)
 {
     struct fixture *f = arg;
     assert_status_ok(task_sleep_ms(100));
-    f->open = true;
+    fixture_open(f);
 }
 
 task_test_real(a_drain_lets_running_calls_end)
@@ -245,8 +245,8 @@ task_test_real(a_drain_ends_calls_that_outlast_it)
     CLEANUP(rpc_stream_close) struct rpc_stream *attached = NULL, *flooded = NULL;
     group_init(&group);
     group_spawn(&group, "dump", dump_once, &d);
-    assert_status_ok(rpc_open(f.channel, &limiter__limiter_service__descriptor, "Attach", NULL,
-                              &attached));
+    assert_status_ok(
+        rpc_open(f.channel, &limiter__limiter_service__descriptor, "Attach", NULL, &attached));
     assert_status_ok(fixture_generate(&f, "flood", &flooded));
     fixture_until(&f.running, 3);
     uint64_t begin_ms = loop_now_ms(task_loop());
@@ -289,7 +289,9 @@ task_test_real(the_first_target_that_is_there_is_called)
     snprintf(targets, sizeof(targets), "%s, %s", f.address, second);
     rpc_channel_free(f.channel);
     f.channel = rpc_channel_new(f.wire, &(struct rpc_channel_options){.targets = targets});
-    f.open = other.open = true;
+    list_init(&other.visitors);
+    fixture_open(&f);
+    fixture_open(&other);
 
     while (!rpc_channel_ready(f.channel)) {
         assert_status_ok(task_sleep_ms(1));
