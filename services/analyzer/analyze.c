@@ -247,7 +247,10 @@ static struct status listen_to(struct analysis *a, struct rpc_stream *stream) PA
     for (;;) {
         CLEANUP(arena_drop) struct arena *scratch = arena_new(EVENT_ARENA);
         void *message;
-        TRY(rpc_stream_recv(stream, scratch, &message));
+        struct status s = rpc_stream_recv(stream, scratch, &message);
+        if (!status_ok(s)) {
+            return status_copy(s, a->arena);
+        }
         if (message == NULL) {
             return a->completed != NULL
                        ? STATUS_SUCCESS
