@@ -45,7 +45,7 @@ $(OUT)/obj/$(GEN)/%.o: $(GEN)/%.c | $(GEN_HDRS)
 
 $(LIBPRISM): $(LIB_OBJS)
 	@rm -f $@
-	$(Q)$(AR) rcsD $@ $^
+	$(Q)$(AR) qcsD $@ $^
 
 LINK = $(Q)$(CC) $(LDFLAGS_FLAVOR) -Wl,--gc-sections -Wl,--as-needed $(LDFLAGS) -o $@
 
@@ -67,7 +67,7 @@ LIBTEST = $(OUT)/libtest.a
 
 $(LIBTEST): $(TEST_COMMON) $(TEST_SERVICE_OBJS)
 	@rm -f $@
-	$(Q)$(AR) rcsD $@ $^
+	$(Q)$(AR) qcsD $@ $^
 
 $(OUT)/obj/tests/%.o: INCLUDES += -Itests
 $(OUT)/test/%: $(OUT)/obj/tests/unit/%.o $(LIBTEST) $(LIBPRISM)

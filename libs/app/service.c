@@ -264,6 +264,7 @@ static void await_stragglers(struct app *app) PARKS
 
 static void end(struct app *app, uint64_t grace_ms) PARKS
 {
+    app->draining = true;
     readiness_set(app->readiness, "serving", false, "the process is shutting down");
     health_end(app->health);
     LOG(DEBUG, "drain: not ready any more");
@@ -310,7 +311,7 @@ static void on_signal(void *arg, int signal)
 {
     struct app *app = arg;
     if (app->draining) {
-        LOG(WARN, "second signal: ending at once", KV("signal", strsignal(signal)));
+        LOG(WARN, "signal while shutting down: ending at once", KV("signal", strsignal(signal)));
         _exit(1);
     }
     LOG(INFO, "shutting down", KV("signal", strsignal(signal)));

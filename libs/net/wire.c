@@ -17,7 +17,6 @@ struct wire {
     struct thread *thread;
     struct op drained;
     size_t held;
-    struct op *released; /* of wire_stop: nobody holds it any more */
 };
 
 /* gRPC is not built with the sanitizer, which therefore does not see that an event comes after
@@ -89,17 +88,10 @@ struct wire *wire_start(struct loop *loop)
 
 void wire_stop(struct wire *wire)
 {
-    /* A channel that was freed lets go when gRPC has ended its watch. */
-    if (wire->held > 0) {
-        struct op released;
-        op_init(&released, wire->loop, NULL, NULL);
-        wire->released = &released;
-        (void)!status_ok(op_wait_firmly(&released));
-    }
     grpc_completion_queue_shutdown(wire->queue);
     /* The last post of the thread: when it is here, so are all others. */
     struct status s = op_wait_firmly(&wire->drained);
-    check(status_ok(s));
+    check(status_ok(s) && wire->held == 0);
     thread_join(wire->thread);
     grpc_completion_queue_destroy(wire->queue);
     grpc_shutdown_blocking();
@@ -124,9 +116,6 @@ void wire_hold(struct wire *wire)
 void wire_let_go(struct wire *wire)
 {
     wire->held--;
-    if (wire->held == 0 && wire->released != NULL) {
-        op_done(wire->released, STATUS_SUCCESS);
-    }
 }
 
 void wire_tag_init(struct wire_tag *tag, const struct wire *wire, void (*cancel)(struct op *),
