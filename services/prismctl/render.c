@@ -100,6 +100,13 @@ void render_add_line(struct buf *out, struct span text, size_t most)
     buf_add_str(out, "…");
 }
 
+void render_trim(struct buf *out)
+{
+    while (out->len > 0 && out->at[out->len - 1] == ' ') {
+        buf_truncate(out, out->len - 1);
+    }
+}
+
 /* --- figures ---------------------------------------------------------------------------------- */
 
 void render_add_count(struct buf *out, uint64_t count)
@@ -126,6 +133,17 @@ void render_add_usd(struct buf *out, int64_t micro_usd)
     buf_addf(out, ".%04u", (unsigned)(amount % 10000));
 }
 
+/* A larger unit and what is over in the next smaller one. */
+static void add_two(struct buf *out, uint64_t all, uint64_t per, const char *large,
+                    const char *small)
+{
+    render_add_count(out, all / per);
+    buf_addf(out, " %s", large);
+    if (all % per > 0) {
+        buf_addf(out, " %u %s", (unsigned)(all % per), small);
+    }
+}
+
 void render_add_time(struct buf *out, uint64_t ms)
 {
     if (ms < 1000) {
@@ -133,10 +151,9 @@ void render_add_time(struct buf *out, uint64_t ms)
     } else if (ms < 60000) {
         buf_addf(out, "%u.%u s", (unsigned)(ms / 1000), (unsigned)(ms % 1000 / 100));
     } else if (ms < 3600000) {
-        buf_addf(out, "%u m %u s", (unsigned)(ms / 60000), (unsigned)(ms % 60000 / 1000));
+        add_two(out, ms / 1000, 60, "m", "s");
     } else {
-        render_add_count(out, ms / 3600000);
-        buf_addf(out, " h %u m", (unsigned)(ms % 3600000 / 60000));
+        add_two(out, ms / 60000, 60, "h", "m");
     }
 }
 
@@ -169,9 +186,7 @@ static void begin_line(struct flow *flow, struct buf *out)
 
 static void end_line(struct flow *flow, struct buf *out)
 {
-    while (out->len > 0 && out->at[out->len - 1] == ' ') {
-        buf_truncate(out, out->len - 1);
-    }
+    render_trim(out);
     render_end(out, flow->render, flow->style);
     buf_add_char(out, '\n');
     flow->column = 0;

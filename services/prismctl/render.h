@@ -48,6 +48,9 @@ size_t render_columns(struct span text);
 /* Anybody's text as one printable line of at most so many columns, cut with an ellipsis. */
 void render_add_line(struct buf *out, struct span text, size_t most);
 
+/* Takes spaces off the end. */
+void render_trim(struct buf *out);
+
 /* --- figures ------------------------------------------------------------------------------------
  */
 

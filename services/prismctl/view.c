@@ -11,6 +11,7 @@
 #define TITLE_COLUMNS 28
 #define TEXT_COLUMNS  160  /* of what others wrote, within a line */
 #define PATIENCE_MS   1000 /* a line of reasoning that rests so long is ended for others */
+#define NO_INDEX      UINT32_MAX
 #define PREFIX        "   │ "
 
 enum phase {
@@ -20,7 +21,7 @@ enum phase {
 };
 
 struct section {
-    uint32_t index; /* place in the document */
+    uint32_t index; /* place in the document, or NO_INDEX */
     char *label;
     enum phase phase;
     uint32_t run;
@@ -85,10 +86,16 @@ void view_free(struct view *view)
 
 /* --- sections --------------------------------------------------------------------------------- */
 
+/* " 3/15 Title"; what is no section of the document has no number. */
 static void add_label(const struct view *view, struct buf *label, uint32_t index, struct span title)
 {
-    if (view->total > 0) {
-        buf_addf(label, "%u/%zu ", index + 1, view->total);
+    CLEANUP(buf_clear) struct buf total;
+    buf_init(&total, 64);
+    buf_addf(&total, "%zu", view->total);
+    if (index != NO_INDEX && view->total > 0) {
+        buf_addf(label, "%*u/%s ", (int)total.len, index + 1, buf_cstr(&total));
+    } else if (view->total > 0) {
+        buf_addf(label, "%*s", 2 * (int)total.len + 2, "");
     }
     size_t start = label->len;
     render_add_line(label, title, TITLE_COLUMNS);
@@ -133,7 +140,7 @@ static struct section *section_of(struct view *view, const char *id)
         return section;
     }
     bool alone = id[0] == '\0' || view->total == 0;
-    return section_add(view, id, UINT32_MAX, alone ? view->title : id);
+    return section_add(view, id, NO_INDEX, alone ? view->title : id);
 }
 
 /* --- lines ------------------------------------------------------------------------------------ */
@@ -229,7 +236,7 @@ static void on_queued(struct view *view, struct section *section, const Router__
                       struct buf *out)
 {
     /* That a section waits for a worker goes without saying. */
-    if (strcmp(queued->reason, "WORKER") == 0 && section->index != UINT32_MAX) {
+    if (strcmp(queued->reason, "WORKER") == 0 && section->index != NO_INDEX) {
         return;
     }
     CLEANUP(buf_clear) struct buf text;
@@ -360,7 +367,7 @@ static void on_state(struct view *view, struct section *section,
 {
     bool ended_badly = change->state == ANALYZER__TASK__STATE__STATE_FAILED ||
                        change->state == ANALYZER__TASK__STATE__STATE_CANCELLED;
-    if (section->index != UINT32_MAX || !ended_badly) {
+    if (section->index != NO_INDEX || !ended_badly) {
         return;
     }
     CLEANUP(buf_clear) struct buf text;
