@@ -70,6 +70,7 @@ $(LIBTEST): $(TEST_COMMON) $(TEST_SERVICE_OBJS)
 	$(Q)$(AR) qcsD $@ $^
 
 $(OUT)/obj/tests/%.o: INCLUDES += -Itests
+$(OUT)/obj/tests/%.o: CFLAGS_FLAVOR += -Wno-frame-larger-than
 $(OUT)/test/%: $(OUT)/obj/tests/unit/%.o $(LIBTEST) $(LIBPRISM)
 	@mkdir -p $(@D)
 	$(LINK) $^ $(PKG_LIBS) -lcmocka

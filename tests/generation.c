@@ -102,8 +102,7 @@ static void take(struct generation *g, const Router__GenerateResponse *event)
     }
 }
 
-static bool leaves(const struct generation *g, const Router__GenerateResponse *event,
-                   size_t deltas)
+static bool leaves(const struct generation *g, const Router__GenerateResponse *event, size_t deltas)
 {
     return (g->leave_after > 0 && deltas >= g->leave_after) ||
            (g->leave_queued && event->event_case == ROUTER__GENERATE_RESPONSE__EVENT_QUEUED);
@@ -202,8 +201,8 @@ static const char *what_lacks(const struct generation *g, uint32_t tier, size_t 
     return NULL;
 }
 
-void generation_assert(const struct generation *g, uint32_t tier, size_t attempts,
-                       const char *file, int line)
+void generation_assert(const struct generation *g, uint32_t tier, size_t attempts, const char *file,
+                       int line)
 {
     const char *lacks = what_lacks(g, tier, attempts);
     if (lacks == NULL) {

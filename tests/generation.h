@@ -26,10 +26,10 @@ struct generation {
     size_t queued;
     size_t admitted;
     size_t restarted;
-    size_t open_blocks;    /* begun and not ended, in this attempt */
+    size_t open_blocks; /* begun and not ended, in this attempt */
     bool text_before_thinking;
-    bool nothing_behind;   /* Completed came, and was the last event */
-    struct buf thought;    /* of the attempt that runs or ran last */
+    bool nothing_behind; /* Completed came, and was the last event */
+    struct buf thought;  /* of the attempt that runs or ran last */
     struct buf text;
     const Router__Admitted *last_admitted;
     const Router__Restarted *last_restarted;

@@ -1,8 +1,8 @@
 /*
  * judge.h -- what the simulator's arrival log proves.
  *
- * Pure. Times are the simulator's own; nothing the limiter or the router say is believed. Everything
- * lives in the arena of judge_read.
+ * Pure. Times are the simulator's own; nothing the limiter or the router say is believed.
+ * Everything lives in the arena of judge_read.
  */
 #ifndef PRISM_TESTS_JUDGE_H
 #define PRISM_TESTS_JUDGE_H

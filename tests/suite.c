@@ -29,9 +29,12 @@ static const char *const names[SUITE_PROGRAMS] = {
 
 /* The keys that the simulator accepts unless told otherwise. */
 static const char *const environment[] = {
-    "AWS_ACCESS_KEY_ID=AKIDSIMULATOR", "AWS_SECRET_ACCESS_KEY=simulator-secret",
-    "AWS_SESSION_TOKEN=",             "AWS_BEARER_TOKEN_BEDROCK=",
-    "PRISM_LOG_LEVEL=debug",          NULL,
+    "AWS_ACCESS_KEY_ID=AKIDSIMULATOR",
+    "AWS_SECRET_ACCESS_KEY=simulator-secret",
+    "AWS_SESSION_TOKEN=",
+    "AWS_BEARER_TOKEN_BEDROCK=",
+    "PRISM_LOG_LEVEL=debug",
+    NULL,
 };
 
 /* What suite_teardown finds when a test has failed on its way. */
@@ -224,9 +227,9 @@ static bool present(const struct suite *suite, enum suite_program program)
 static struct rpc_channel *channel_to(struct suite *suite, enum suite_program program)
 {
     return rpc_channel_new(
-        suite->wire, &(struct rpc_channel_options){
-                         .targets = arena_printf(suite->arena, "127.0.0.1:%u",
-                                                 (unsigned)suite->ports[program])});
+        suite->wire,
+        &(struct rpc_channel_options){.targets = arena_printf(suite->arena, "127.0.0.1:%u",
+                                                              (unsigned)suite->ports[program])});
 }
 
 struct suite *suite_start(const struct suite_options *options)

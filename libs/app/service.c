@@ -225,6 +225,14 @@ static const char *bound(struct app *app, size_t offset, uint16_t port)
     return arena_printf(app->arena, "%.*s:%u", host, address, (unsigned)port);
 }
 
+/* Whoever waits for the file must not find the one of an earlier life. */
+static void forget_ready_file(const struct app *app)
+{
+    if (app->common.ready_file[0] != '\0') {
+        unlink(app->common.ready_file);
+    }
+}
+
 static bool announce(struct app *app)
 {
     const char *kind = app->http_server != NULL ? "http" : "grpc";
@@ -265,6 +273,7 @@ static void await_stragglers(struct app *app) PARKS
 static void end(struct app *app, uint64_t grace_ms) PARKS
 {
     app->draining = true;
+    forget_ready_file(app);
     readiness_set(app->readiness, "serving", false, "the process is shutting down");
     health_end(app->health);
     LOG(DEBUG, "drain: not ready any more");
@@ -328,6 +337,7 @@ static void on_signal(void *arg, int signal)
 static void live(void *arg) PARKS
 {
     struct app *app = arg;
+    forget_ready_file(app);
     bool announced = start(app) && open_ports(app) && announce(app);
     if (announced) {
         (void)!status_ok(op_wait(&app->terminated));

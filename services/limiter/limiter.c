@@ -12,7 +12,8 @@
 
 static void metrics_init(struct limiter_metrics *m)
 {
-#define METRIC(kind, name, labels, help) m->name = metric_##kind("prism_limiter_" #name, labels, help);
+#define METRIC(kind, name, labels, help)                                                           \
+    m->name = metric_##kind("prism_limiter_" #name, labels, help);
 #include "limiter/metrics.def"
 }
 

@@ -11,7 +11,7 @@ static const struct config_row rows[] = {
 /* clang-format off */
 #include "app/common.def"
 #include "limiter/config.def"
-/* clang-format on */
+    /* clang-format on */
 };
 
 static struct status start(struct app *app, const void *config, void **state) PARKS

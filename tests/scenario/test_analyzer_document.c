@@ -5,36 +5,36 @@
 #include "prism/limiter/v1/limiter.pb-c.h"
 #include "suite.h"
 
-#define SCALE      20
-#define SECTIONS   5
+#define SCALE       20
+#define SECTIONS    5
 #define EVENTS_MOST 20000
-#define NAME_MOST  256
-#define ARENA_MOST (64u << 20)
+#define NAME_MOST   256
+#define ARENA_MOST  (64u << 20)
 
 #define SECTION(title, weakness)                                                                   \
-    "## " title "\n\n" weakness " This section describes how the service is run today, who is "     \
+    "## " title "\n\n" weakness " This section describes how the service is run today, who is "    \
     "responsible for it, and what has been agreed with the people who depend on it every day.\n\n"
 
 static const char document_text[] =
     SECTION("Access", "Passwords are stored in plain text in the configuration file.")
-    SECTION("Network", "The administration port has no authentication.")
-    SECTION("Backups", "Backups are not encrypted.")
-    SECTION("Logs", "Log files are reviewed weekly and kept for thirty days.")
-    SECTION("People", "Access by contractors is not revoked when they leave.");
+        SECTION("Network", "The administration port has no authentication.")
+            SECTION("Backups", "Backups are not encrypted.")
+                SECTION("Logs", "Log files are reviewed weekly and kept for thirty days.")
+                    SECTION("People", "Access by contractors is not revoked when they leave.");
 
 /* What a watcher of a task has been told. */
 struct watched {
     struct suite *suite;
     struct arena *arena;
     const char *task;
-    uint64_t after;       /* begin behind this number */
-    uint64_t stop_at;     /* leave after this number; 0: stay to the end */
+    uint64_t after;   /* begin behind this number */
+    uint64_t stop_at; /* leave after this number; 0: stay to the end */
 
     struct status status;
-    uint64_t last;        /* number of the last event */
+    uint64_t last; /* number of the last event */
     size_t events;
-    bool gap;             /* a number was left out or repeated */
-    bool text_first;      /* in some run of a section, text came before thinking */
+    bool gap;        /* a number was left out or repeated */
+    bool text_first; /* in some run of a section, text came before thinking */
     bool thought[SECTIONS];
     bool wrote[SECTIONS];
     const Analyzer__SectionResult *results[SECTIONS];
@@ -397,7 +397,8 @@ task_test_real(a_router_that_dies_costs_a_section_a_second_run)
         .flags[SUITE_ANALYZER] = "--rerun-wait=100ms",
     });
     Analyzer__Task *task;
-    suite_set_faults(suite, "rules:\n  - {count: 4, action: stall, at: events, after: 8, for: 10m}\n");
+    suite_set_faults(suite,
+                     "rules:\n  - {count: 4, action: stall, at: events, after: 8, for: 10m}\n");
     assert_status_ok(submit(suite, document_text, "", &task));
     const char *name = task->name;
     suite_await_metric(suite, SUITE_ROUTER, "prism_router_upstream_open", "", 4);

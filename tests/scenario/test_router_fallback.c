@@ -61,8 +61,8 @@ static void await_open(struct suite *suite, const char *part) PARKS
 
 task_test_real(a_throttled_tier_is_left_until_its_cooldown_is_over)
 {
-    struct suite *suite = suite_start(&(struct suite_options){
-        .time_scale = SCALE, .flags[SUITE_SIMULATOR] = "--instant"});
+    struct suite *suite = suite_start(
+        &(struct suite_options){.time_scale = SCALE, .flags[SUITE_SIMULATOR] = "--instant"});
     struct generation first, second, third;
     suite_set_faults(suite, "rules:\n"
                             "  - {model: " TIER_1 ", count: 1, action: status, code: 429}\n");
@@ -100,8 +100,8 @@ task_test_real(a_throttled_tier_is_left_until_its_cooldown_is_over)
 
 task_test_real(a_retired_tier_is_never_called_again)
 {
-    struct suite *suite = suite_start(&(struct suite_options){
-        .time_scale = SCALE, .flags[SUITE_SIMULATOR] = "--instant"});
+    struct suite *suite = suite_start(
+        &(struct suite_options){.time_scale = SCALE, .flags[SUITE_SIMULATOR] = "--instant"});
     struct generation first, second;
     suite_set_faults(suite, "rules:\n  - {model: " TIER_1 ", action: retired}\n");
     run(suite, &first);
@@ -132,8 +132,8 @@ task_test_real(a_retired_tier_is_never_called_again)
 
 task_test_real(the_callers_own_error_does_not_fall_back)
 {
-    struct suite *suite = suite_start(&(struct suite_options){
-        .time_scale = SCALE, .flags[SUITE_SIMULATOR] = "--instant"});
+    struct suite *suite = suite_start(
+        &(struct suite_options){.time_scale = SCALE, .flags[SUITE_SIMULATOR] = "--instant"});
     struct generation refused, good;
     suite_set_faults(suite, "rules:\n"
                             "  - {count: 1, action: status, code: 400, kind: malformed}\n");
@@ -163,8 +163,8 @@ static void breaks(const char *fault, const char *reason) PARKS
         .flags[SUITE_ROUTER] = "--stall-wait=1s",
     });
     struct generation g;
-    suite_set_faults(suite, arena_printf(suite->arena, "rules:\n  - {model: " TIER_1 ", %s}\n",
-                                         fault));
+    suite_set_faults(suite,
+                     arena_printf(suite->arena, "rules:\n  - {model: " TIER_1 ", %s}\n", fault));
     run(suite, &g);
     assert_generated(&g, 2, 2);
     assert_int_equal(g.restarted, 1);
@@ -216,8 +216,8 @@ task_test_real(a_damaged_frame_goes_on_at_the_next_tier)
 
 task_test_real(the_fifth_tier_answers_when_four_are_in_trouble)
 {
-    struct suite *suite = suite_start(&(struct suite_options){
-        .time_scale = SCALE, .flags[SUITE_SIMULATOR] = "--instant"});
+    struct suite *suite = suite_start(
+        &(struct suite_options){.time_scale = SCALE, .flags[SUITE_SIMULATOR] = "--instant"});
     struct generation g;
     suite_set_faults(suite,
                      "rules:\n"

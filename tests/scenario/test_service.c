@@ -25,8 +25,8 @@
 #define SERVE_HTTP "serve-http"
 
 #define OWN_ROWS                                                                                   \
-    CONFIG(address, listen, "127.0.0.1:0", "", "where it is served")                           \
-    CONFIG(address, admin, "127.0.0.1:0", "", "where the admin port is")                       \
+    CONFIG(address, listen, "127.0.0.1:0", "", "where it is served")                               \
+    CONFIG(address, admin, "127.0.0.1:0", "", "where the admin port is")                           \
     CONFIG(choice, start, "well", "well|badly|never", "how the start goes")
 
 struct config {
@@ -382,6 +382,7 @@ task_test_real(it_serves_and_drains)
     await_end(&p, 0);
     expect_only_json(p.err);
     assert_int_equal(p.out.len, 0);
+    assert_int_equal(access(path_in(&p, "ready"), F_OK), -1);
     static const char *const said[] = {
         "\"msg\":\"starting\"",
         "\"msg\":\"serving\",\"grpc\":\"127.0.0.1:",

@@ -33,24 +33,44 @@ static const struct refusal refusals[] = {
     {"prism-simulator", {"--speed=fast"}, NULL, 2, {"--speed", "fast"}},
     {"prism-analyzer", {"--workers=0"}, NULL, 2, {"--workers", "1..256"}},
     {"prism-router", {"--listen"}, NULL, 2, {"--listen", "value"}},
-    {"prism-router", {"--config=FILE"}, "max_attempts: 3\nmax_attempt: 4\n", 2,
+    {"prism-router",
+     {"--config=FILE"},
+     "max_attempts: 3\nmax_attempt: 4\n",
+     2,
      {"FILE:2", "max_attempts"}},
     {"prism-router", {"--config=FILE"}, "max_attempts: 3\nlisten: [\n", 2, {"FILE:3"}},
-    {"prism-limiter", {"--config=FILE"}, "suite_window: 60s\nsuite_concurrency: 65\n", 2,
+    {"prism-limiter",
+     {"--config=FILE"},
+     "suite_window: 60s\nsuite_concurrency: 65\n",
+     2,
      {"FILE:2", "0..64"}},
     {"prism-analyzer", {"--config=FILE"}, "workers: many\n", 2, {"FILE:1", "many"}},
     {"prism-simulator", {"--config=FILE"}, "instant: &x true\n", 2, {"FILE:1"}},
     {"prism-router", {"--config=/nonexistent/router.yaml"}, NULL, 2, {"/nonexistent/router.yaml"}},
-    {"prism-router", {"--listen=127.0.0.1:0", "--admin=127.0.0.1:0", "--catalogue=FILE"},
-     "models:\n  - name: a\n    tier: one\n", 1, {"FILE:3"}},
-    {"prism-limiter", {"--listen=127.0.0.1:0", "--admin=127.0.0.1:0", "--catalogue=FILE"},
-     "models:\n  - name: a\n    colour: red\n", 1, {"FILE:3", "colour"}},
-    {"prism-limiter", {"--listen=127.0.0.1:0", "--admin=127.0.0.1:0", "--policy=FILE"},
-     "tenants: {acme: {requests: [}\n", 1, {"FILE:1"}},
-    {"prism-simulator", {"--listen=127.0.0.1:0", "--admin=127.0.0.1:0", "--faults=FILE"},
-     "rules:\n  - action: status\n    code: 777\n", 1, {"FILE:3", "777"}},
+    {"prism-router",
+     {"--listen=127.0.0.1:0", "--admin=127.0.0.1:0", "--catalogue=FILE"},
+     "models:\n  - name: a\n    tier: one\n",
+     1,
+     {"FILE:3"}},
+    {"prism-limiter",
+     {"--listen=127.0.0.1:0", "--admin=127.0.0.1:0", "--catalogue=FILE"},
+     "models:\n  - name: a\n    colour: red\n",
+     1,
+     {"FILE:3", "colour"}},
+    {"prism-limiter",
+     {"--listen=127.0.0.1:0", "--admin=127.0.0.1:0", "--policy=FILE"},
+     "tenants: {acme: {requests: [}\n",
+     1,
+     {"FILE:1"}},
+    {"prism-simulator",
+     {"--listen=127.0.0.1:0", "--admin=127.0.0.1:0", "--faults=FILE"},
+     "rules:\n  - action: status\n    code: 777\n",
+     1,
+     {"FILE:3", "777"}},
     {"prism-analyzer",
-     {"--listen=127.0.0.1:0", "--admin=127.0.0.1:0", "--state-dir=/nonexistent/store"}, NULL, 1,
+     {"--listen=127.0.0.1:0", "--admin=127.0.0.1:0", "--state-dir=/nonexistent/store"},
+     NULL,
+     1,
      {"/nonexistent/store"}},
     {"prismctl", {"--analyser=127.0.0.1:1", "tasks"}, NULL, 2, {"--analyser", "--analyzer"}},
     {"prismctl", {"analyse"}, NULL, 2, {"analyse", "analyze"}},
@@ -109,10 +129,8 @@ static void what_is_wrong_at_the_start_is_said(void **state)
 
 task_test_real(a_port_in_use_is_said_and_its_owner_goes_on)
 {
-    struct suite *suite =
-        suite_start(&(struct suite_options){.analyzer = true,
-                                            .time_scale = SCALE,
-                                            .flags[SUITE_SIMULATOR] = "--instant"});
+    struct suite *suite = suite_start(&(struct suite_options){
+        .analyzer = true, .time_scale = SCALE, .flags[SUITE_SIMULATOR] = "--instant"});
     static const char *const programs[] = {"prism-simulator", "prism-limiter", "prism-router"};
     for (size_t i = 0; i < ARRAY_LEN(programs); i++) {
         const char *taken = arena_printf(suite->arena, "127.0.0.1:%u", (unsigned)suite->ports[i]);
@@ -132,8 +150,8 @@ task_test_real(a_port_in_use_is_said_and_its_owner_goes_on)
 
 task_test_real(a_bad_fault_plan_is_refused_and_the_old_one_stays)
 {
-    struct suite *suite = suite_start(&(struct suite_options){
-        .time_scale = SCALE, .flags[SUITE_SIMULATOR] = "--instant"});
+    struct suite *suite = suite_start(
+        &(struct suite_options){.time_scale = SCALE, .flags[SUITE_SIMULATOR] = "--instant"});
     struct span reply;
     suite_set_faults(suite, "rules:\n  - {nth: 1, action: status, code: 429}\n");
     assert_int_equal(suite_http(suite, "PUT", suite->ports[SUITE_SIMULATOR], "/simulator/faults",
@@ -182,8 +200,8 @@ static void assert_resource(struct status s, enum reason reason, const char *nam
     assert_string_equal(s.more->resource_name, name);
 }
 
-static struct status ask_router(struct suite *suite, const char *tenant, Router__Generation *what)
-    PARKS
+static struct status ask_router(struct suite *suite, const char *tenant,
+                                Router__Generation *what) PARKS
 {
     Router__GenerateOnceRequest request = ROUTER__GENERATE_ONCE_REQUEST__INIT;
     void *reply;
@@ -222,8 +240,8 @@ static char *long_text(struct suite *suite, size_t len)
 
 task_test_real(the_router_refuses_what_it_must_and_charges_nothing)
 {
-    struct suite *suite = suite_start(&(struct suite_options){
-        .time_scale = SCALE, .flags[SUITE_SIMULATOR] = "--instant"});
+    struct suite *suite = suite_start(
+        &(struct suite_options){.time_scale = SCALE, .flags[SUITE_SIMULATOR] = "--instant"});
     Router__Generation good = generation_of(suite, "hello"), bad;
     char *unknown[] = {"models/gpt-1"};
     uint8_t id[3] = {1, 2, 3};
@@ -290,8 +308,8 @@ static struct status ask_section(struct suite *suite, Analyzer__Document *docume
     return s;
 }
 
-static struct status ask_analyzer(struct suite *suite, const char *method, const void *request)
-    PARKS
+static struct status ask_analyzer(struct suite *suite, const char *method,
+                                  const void *request) PARKS
 {
     void *reply;
     return rpc_call(suite->analyzer, &analyzer__analyzer_service__descriptor, method, request,
@@ -338,8 +356,8 @@ static void bad_tasks(struct suite *suite) PARKS
     assert_field(ask_analyzer(suite, "ListTasks", &list), "tenant");
     struct rpc_stream *stream = NULL;
     void *message;
-    struct status s = rpc_open(suite->analyzer, &analyzer__analyzer_service__descriptor, "Chat",
-                               &chat, &stream);
+    struct status s =
+        rpc_open(suite->analyzer, &analyzer__analyzer_service__descriptor, "Chat", &chat, &stream);
     s = status_ok(s) ? rpc_stream_recv(stream, suite->arena, &message) : s;
     assert_status(s, REASON_METHOD_NOT_BUILT);
     rpc_stream_close(&stream);

@@ -15,7 +15,7 @@
  */
 
 #define OWN_ROWS                                                                                   \
-    CONFIG(address, listen, "127.0.0.1:7401", "", "where gRPC is served")                      \
+    CONFIG(address, listen, "127.0.0.1:7401", "", "where gRPC is served")                          \
     CONFIG(address, peers, "", "", "the other instances")                                          \
     CONFIG(duration, first_byte_wait, "60s", "1s..3600s",                                          \
            "longest silence before a tier is given up")                                            \

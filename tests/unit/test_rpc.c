@@ -300,9 +300,9 @@ task_test_real(malformed_messages_are_refused_cleanly)
     void *reply;
     fixture_start(&f, NULL);
     assert_status_ok(dump_raw(&f, 1, SPAN("\5abcde")));
-    assert_status_ok(dump_raw(&f, 999, SPAN("\5abcde")));              /* unknown to us */
+    assert_status_ok(dump_raw(&f, 999, SPAN("\5abcde")));                     /* unknown to us */
     assert_status(dump_raw(&f, 1, SPAN("\77abc")), REASON_MESSAGE_MALFORMED); /* ends too early */
-    assert_status(dump_raw(&f, 3, SPAN("\1a")), REASON_MESSAGE_MALFORMED);   /* a number's field */
+    assert_status(dump_raw(&f, 3, SPAN("\1a")), REASON_MESSAGE_MALFORMED);    /* a number's field */
     assert_status(fixture_dump(&f, "echo", "caf\351", NULL), REASON_BAD_ENCODING);
 
     /* Deeper, in a list and in a oneof. */
@@ -340,9 +340,9 @@ task_test_real(empty_sub_messages_are_bounded)
         raw[i] = 3 << 3 | PROTOBUF_C_WIRE_TYPE_LENGTH_PREFIXED; /* AcquireRequest.candidates */
     }
     CLEANUP(arena_drop) struct arena *small = arena_new(8u << 20);
-    assert_status(rpc_unpack(&limiter__acquire_request__descriptor, span_of(raw, len), small,
-                             &message),
-                  REASON_MESSAGE_TOO_COMPLEX);
+    assert_status(
+        rpc_unpack(&limiter__acquire_request__descriptor, span_of(raw, len), small, &message),
+        REASON_MESSAGE_TOO_COMPLEX);
 
     /* Through the wire, inside the request of a stream. */
     Limiter__AcquireRequest acquire;

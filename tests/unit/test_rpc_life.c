@@ -80,8 +80,8 @@ task_test_real(a_handler_learns_that_its_caller_left)
     assert_status(f.seen, REASON_CALL_CANCELLED);
 
     /* A handler that waits for a message. */
-    assert_status_ok(rpc_open(f.channel, &limiter__limiter_service__descriptor, "Attach", NULL,
-                              &stream));
+    assert_status_ok(
+        rpc_open(f.channel, &limiter__limiter_service__descriptor, "Attach", NULL, &stream));
     fixture_until(&f.running, 1);
     rpc_stream_close(&stream);
     fixture_until(&f.ended, 2);
@@ -245,8 +245,8 @@ task_test_real(a_drain_ends_calls_that_outlast_it)
     CLEANUP(rpc_stream_close) struct rpc_stream *attached = NULL, *flooded = NULL;
     group_init(&group);
     group_spawn(&group, "dump", dump_once, &d);
-    assert_status_ok(rpc_open(f.channel, &limiter__limiter_service__descriptor, "Attach", NULL,
-                              &attached));
+    assert_status_ok(
+        rpc_open(f.channel, &limiter__limiter_service__descriptor, "Attach", NULL, &attached));
     assert_status_ok(fixture_generate(&f, "flood", &flooded));
     fixture_until(&f.running, 3);
     uint64_t begin_ms = loop_now_ms(task_loop());
