@@ -184,14 +184,14 @@ static void begin_line(struct flow *flow, struct buf *out)
     flow->gap = false;
 }
 
-static void end_line(struct flow *flow, struct buf *out)
+static void end_line(struct flow *flow, struct buf *out, bool whole)
 {
     render_trim(out);
     render_end(out, flow->render, flow->style);
     buf_add_char(out, '\n');
     flow->column = 0;
     if (flow->ended != NULL) {
-        flow->ended(flow->arg, out);
+        flow->ended(flow->arg, out, whole);
     }
 }
 
@@ -202,7 +202,7 @@ static void place_word(struct flow *flow, struct buf *out)
     }
     size_t columns = render_columns(buf_span(&flow->word));
     if (flow->column > 0 && flow->column + flow->gap + columns > flow->render->width) {
-        end_line(flow, out);
+        end_line(flow, out, false);
     }
     if (flow->column == 0) {
         begin_line(flow, out);
@@ -241,7 +241,7 @@ void flow_add(struct flow *flow, struct buf *out, struct span text)
             if (flow->column == 0) {
                 begin_line(flow, out);
             }
-            end_line(flow, out);
+            end_line(flow, out, true);
         } else if (c == ' ' || c == '\t' || c == '\r') {
             place_word(flow, out);
             flow->gap = flow->column > 0;
@@ -256,6 +256,6 @@ void flow_break(struct flow *flow, struct buf *out)
 {
     place_word(flow, out);
     if (flow->column > 0) {
-        end_line(flow, out);
+        end_line(flow, out, true);
     }
 }

@@ -10,7 +10,8 @@
 #define SECTIONS_MOST 10000
 #define TITLE_COLUMNS 28
 #define TEXT_COLUMNS  160  /* of what others wrote, within a line */
-#define PATIENCE_MS   1000 /* a line of reasoning that rests so long is ended for others */
+#define PATIENCE_MS   1000 /* how long a line about others waits for the end of a paragraph */
+#define QUEUE_MS      100  /* shorter waits are not worth a word */
 #define NO_INDEX      UINT32_MAX
 #define PREFIX        "   │ "
 
@@ -36,16 +37,30 @@ struct view {
     struct map *sections; /* by id */
     size_t total;         /* sections of the document, 0: not known */
     struct section *shown;
-    struct flow flow; /* the reasoning of the one shown */
-    uint64_t flowed_ms;
-    struct buf later; /* lines that wait for the end of a line */
+    struct flow flow;  /* the reasoning of the one shown */
+    struct buf later;  /* lines that wait for its end */
+    uint64_t later_ms; /* since then */
+    uint64_t now_ms;   /* of the event at hand */
 };
 
-static void say_later(void *arg, struct buf *out)
+static void say_later(struct view *view, struct buf *out)
 {
-    struct view *view = arg;
     buf_add_span(out, buf_span(&view->later));
     buf_reset(&view->later);
+}
+
+static bool is_urgent(const struct view *view)
+{
+    return view->later.len > 0 && view->now_ms - view->later_ms > PATIENCE_MS;
+}
+
+/* Others get their say at the end of a paragraph, or of a line when they have waited. */
+static void line_ended(void *arg, struct buf *out, bool whole)
+{
+    struct view *view = arg;
+    if (whole || is_urgent(view)) {
+        say_later(view, out);
+    }
 }
 
 struct view *view_new(const struct render *render, const char *title, bool thinking)
@@ -56,7 +71,7 @@ struct view *view_new(const struct render *render, const char *title, bool think
     view->thinking = thinking;
     view->sections = map_new();
     flow_init(&view->flow, render, STYLE_DIM, PREFIX);
-    view->flow.ended = say_later;
+    view->flow.ended = line_ended;
     view->flow.arg = view;
     buf_init(&view->later, RENDER_TEXT_MOST);
     return view;
@@ -155,6 +170,9 @@ void view_break(struct view *view, struct buf *out)
 static void say(struct view *view, const struct section *section, struct buf *text, struct buf *out)
 {
     bool waits = view->flow.column > 0;
+    if (waits && view->later.len == 0) {
+        view->later_ms = view->now_ms;
+    }
     struct buf *to = waits ? &view->later : out;
     buf_add_str(to, section->label);
     buf_add_str(to, "  ");
@@ -187,7 +205,7 @@ static struct section *foremost(const struct view *view)
 }
 
 /* When no reasoning is shown, the foremost is, from its beginning. */
-static void show_next(struct view *view, uint64_t now_ms, struct buf *out)
+static void show_next(struct view *view, struct buf *out)
 {
     struct section *next = view->shown == NULL && view->thinking ? foremost(view) : NULL;
     if (next == NULL) {
@@ -197,7 +215,6 @@ static void show_next(struct view *view, uint64_t now_ms, struct buf *out)
     flow_add(&view->flow, out, buf_span(&next->thinking));
     buf_clear(&next->thinking);
     view->shown = next;
-    view->flowed_ms = now_ms;
 }
 
 /* The section thinks no more, or from the beginning again. */
@@ -213,14 +230,13 @@ static void stop_thinking(struct view *view, struct section *section, enum phase
 }
 
 static void on_thinking(struct view *view, struct section *section,
-                        const Router__ThinkingDelta *delta, uint64_t now_ms, struct buf *out)
+                        const Router__ThinkingDelta *delta, struct buf *out)
 {
     struct span text = delta->text_bytes.len > 0
                            ? span_of(delta->text_bytes.data, delta->text_bytes.len)
                            : span_str(delta->text);
     if (view->shown == section) {
         flow_add(&view->flow, out, text);
-        view->flowed_ms = now_ms;
         return;
     }
     if (section->phase != PHASE_THINKING && (view->shown != NULL || !view->thinking)) {
@@ -287,7 +303,7 @@ static void on_admitted(struct view *view, struct section *section,
     if (admitted->attempt > 1) {
         buf_addf(&text, ", attempt %u", admitted->attempt);
     }
-    if (admitted->queue_ms > 0) {
+    if (admitted->queue_ms >= QUEUE_MS) {
         buf_add_str(&text, ", after ");
         render_add_time(&text, admitted->queue_ms);
     }
@@ -395,9 +411,7 @@ static void on_run(struct view *view, struct section *section, uint32_t run, str
 void view_event(struct view *view, const Analyzer__AnalysisEvent *event, uint64_t now_ms,
                 struct buf *out)
 {
-    if (view->later.len > 0 && now_ms - view->flowed_ms > PATIENCE_MS) {
-        view_break(view, out);
-    }
+    view->now_ms = now_ms;
     struct section *section = section_of(view, event->section_id);
     if (section == NULL) {
         return;
@@ -414,7 +428,7 @@ void view_event(struct view *view, const Analyzer__AnalysisEvent *event, uint64_
         on_restarted(view, section, event->restarted, out);
         break;
     case ANALYZER__ANALYSIS_EVENT__EVENT_THINKING_DELTA:
-        on_thinking(view, section, event->thinking_delta, now_ms, out);
+        on_thinking(view, section, event->thinking_delta, out);
         break;
     case ANALYZER__ANALYSIS_EVENT__EVENT_TEXT_DELTA:
         if (section->phase == PHASE_THINKING) {
@@ -439,5 +453,5 @@ void view_event(struct view *view, const Analyzer__AnalysisEvent *event, uint64_
     case _ANALYZER__ANALYSIS_EVENT__EVENT__CASE_IS_INT_SIZE:
         break;
     }
-    show_next(view, now_ms, out);
+    show_next(view, out);
 }

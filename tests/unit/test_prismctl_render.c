@@ -163,11 +163,11 @@ static void flowing_text_is_styled_line_by_line_and_printable(void **state)
     assert_span(buf_span(&out), SPAN("\033[2m> one\033[0m\n\033[2m> two <U+001B>[2J\033[0m\n"));
 }
 
-static void note_end(void *arg, struct buf *out)
+static void note_end(void *arg, struct buf *out, bool whole)
 {
     size_t *n = arg;
     (*n)++;
-    buf_add_str(out, "!\n");
+    buf_add_str(out, whole ? "!\n" : "?\n");
 }
 
 static void who_waits_for_the_end_of_a_line_is_told(void **state)
@@ -177,14 +177,14 @@ static void who_waits_for_the_end_of_a_line_is_told(void **state)
     buf_init(&out, 4096);
     size_t n = 0;
     struct flow flow;
-    flow_init(&flow, &plain, STYLE_PLAIN, "");
+    flow_init(&flow, &(struct render){.width = 4}, STYLE_PLAIN, "");
     flow.ended = note_end;
     flow.arg = &n;
-    flow_add(&flow, &out, SPAN("a b\nc "));
+    flow_add(&flow, &out, SPAN("a b\nc def "));
     flow_break(&flow, &out);
     flow_clear(&flow);
-    assert_span(buf_span(&out), SPAN("a b\n!\nc\n!\n"));
-    assert_int_equal(n, 2);
+    assert_span(buf_span(&out), SPAN("a b\n!\nc\n?\ndef\n!\n"));
+    assert_int_equal(n, 3);
 }
 
 static void tables_are_as_wide_as_their_cells(void **state)
