@@ -243,6 +243,10 @@ task_test_real(a_document_is_watched_from_its_first_event_to_its_result)
     assert_int_equal(later.last, all.last);
     assert_int_equal(later.events, all.last - all.last / 2);
 
+    struct watched beyond = {.suite = suite, .task = task->name, .after = all.last + 1};
+    watch(&beyond);
+    assert_int_equal(beyond.status.code, STATUS_OUT_OF_RANGE);
+
     suite_await_idle(suite);
     assert_int_equal(suite_arrivals(suite).n, SECTIONS);
     assert_true(judge_most_at_once(suite_arrivals(suite)) <= 4); /* workers */
