@@ -3,12 +3,10 @@
 
 FLAVOR ?= release
 OUT     = out/$(FLAVOR)
-GEN     = out/gen
 SERVICES = router limiter analyzer simulator prismctl
 BINS    = $(foreach s,$(SERVICES),$(OUT)/bin/$(if $(filter prismctl,$(s)),$(s),prism-$(s)))
 
 .DEFAULT_GOAL = all
-.DELETE_ON_ERROR:
 .SECONDARY:
 
 # Packages that are missing are installed before anything else is looked at: make remakes this
@@ -36,11 +34,11 @@ all: $(BINS) ## build the four services and prismctl (FLAVOR=release|debug|asan|
 # task.c changes stacks, which the fortified longjmp takes for an overflow.
 $(OUT)/obj/libs/loop/task.o: CFLAGS_FORTIFY =
 
-$(OUT)/obj/%.o: %.c | $(GEN_STAMP)
+$(OUT)/obj/%.o: %.c | $(GEN_HDRS)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS_PRISM) $(CFLAGS_FORTIFY) -include base/banned.h -c -o $@ $<
 
-$(OUT)/obj/$(GEN)/%.o: $(GEN)/%.c | $(GEN_STAMP)
+$(OUT)/obj/$(GEN)/%.o: $(GEN)/%.c | $(GEN_HDRS)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS_PRISM) -Wno-missing-braces -Wno-missing-prototypes -c -o $@ $<
 
@@ -87,7 +85,7 @@ check: out/deps-check.stamp ## install what is missing, build, pass every test (
 	@$(MAKE) --no-print-directory WERROR=1 all tests
 	@ci/check $(OUT)
 
-lint: out/deps-check.stamp $(GEN_STAMP) ## floors, caps, banned functions, headers, formats, analysers
+lint: out/deps-check.stamp $(GEN_HDRS) ## floors, caps, banned functions, headers, formats, analysers
 	@ci/lint
 
 # --- run ----------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 #include "task_test.h"
 
 #include <dlfcn.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "loop/core.h"
@@ -11,12 +12,16 @@
 
 static struct {
     struct loop *loop;
+    pid_t thread;
     bool own_clock;
     void (*body)(void);
     bool ended;
     void (*failure)(const char *file, int line); /* cmocka's _fail or _skip */
     const char *file;
     int line;
+    const char *cancel_name; /* static */
+    size_t cancel_at;
+    size_t waits;
 } run;
 
 /* cmocka's asserts call these two through the dynamic linker, so these definitions come first. */
@@ -25,6 +30,10 @@ static void end_test(const char *verdict, const char *file, int line)
 {
     void (*cmocka)(const char *, int);
     *(void **)&cmocka = dlsym(RTLD_NEXT, verdict);
+    if (run.loop != NULL && gettid() != run.thread) {
+        fprintf(stderr, "%s:%d: an assert failed on another thread\n", file, line);
+        abort();
+    }
     if (task_self() == NULL) {
         cmocka(file, line);
         abort();
@@ -66,8 +75,7 @@ static void main_task(void *arg)
             assert_status_ok(task_sleep_ms(1));
         }
     }
-    LIST_EACH(link, &loop_core(run.loop)->tasks.all)
-    {
+    LIST_EACH (link, &loop_core(run.loop)->tasks.all) {
         struct task *task = CONTAINER_OF(link, struct task, all);
         if (task != task_self()) {
             print_error("task \"%s\" is still alive\n", task_name(task));
@@ -87,6 +95,7 @@ static bool is_over(void *arg)
 void task_test_run(void (*body)(void), bool own_clock)
 {
     run.body = body;
+    run.thread = gettid();
     run.own_clock = own_clock;
     run.ended = false;
     run.failure = NULL;
@@ -98,11 +107,12 @@ void task_test_run(void (*body)(void), bool own_clock)
     alarm(WATCHDOG_S);
     loop_run_until(run.loop, is_over, NULL);
     alarm(0);
+    struct loop *loop = run.loop;
+    run.loop = NULL;
     if (run.failure != NULL) {
         run.failure(run.file, run.line);
     }
-    loop_free(run.loop);
-    run.loop = NULL;
+    loop_free(loop);
 }
 
 static void settle(void)
@@ -123,4 +133,24 @@ void task_test_advance(uint64_t ms)
         loop_test_clock(run.loop, loop_now_ms(run.loop) + ms);
         settle();
     }
+}
+
+static void on_wait(struct task *task)
+{
+    if (strcmp(task_name(task), run.cancel_name) == 0 && ++run.waits == run.cancel_at) {
+        task_cancel(task, status_of(REASON_CALL_CANCELLED, NULL));
+    }
+}
+
+void task_test_cancel_at(const char *name, size_t n)
+{
+    run.cancel_name = name;
+    run.cancel_at = n;
+    run.waits = 0;
+    loop_core(run.loop)->tasks.on_wait = on_wait;
+}
+
+size_t task_test_waits(void)
+{
+    return run.waits;
 }

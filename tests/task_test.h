@@ -38,4 +38,15 @@ void task_test_run(void (*body)(void), bool own_clock);
  * so again. 0: only lets them run. */
 void task_test_advance(uint64_t ms) PARKS;
 
+/* From now on: counts the waits of all tasks with this name and cancels the one that comes to the
+ * nth (from 1), in it. To leave a call at each of its waits:
+ *
+ *     for (size_t n = 1; n == 1 || task_test_waits() >= n - 1; n++) {
+ *         task_test_cancel_at("call", n);
+ *         ... the scenario, then what must always hold ...
+ *     }
+ */
+void task_test_cancel_at(const char *name, size_t n);
+size_t task_test_waits(void);
+
 #endif

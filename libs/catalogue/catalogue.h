@@ -76,7 +76,7 @@ struct catalogue {
     size_t references;
 };
 
-/* CONFIG_INVALID with "file:line: what" as detail (static storage of *error_text, 256 bytes). */
+/* CONFIG_INVALID, or FILE_UNREADABLE, with "file:line: what" as detail, which is error_text. */
 struct status catalogue_load(const char *path, char error_text[256],
                              struct catalogue **out) NODISCARD;
 

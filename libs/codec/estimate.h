@@ -16,7 +16,7 @@
  * apart. per_mille scales it to a model's tokenizer (1000: Claude 3 to 4.6). */
 uint64_t estimate_text(struct span text, uint32_t per_mille);
 
-/* What a message and a thinking switch add. */
+/* What each message, a thinking budget, and the request as a whole add. */
 #define ESTIMATE_PER_MESSAGE 4
 #define ESTIMATE_THINKING    29
 #define ESTIMATE_SYSTEM      3

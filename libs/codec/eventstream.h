@@ -40,7 +40,7 @@ struct eventstream_header {
 };
 
 struct eventstream_message {
-    struct eventstream_header headers[EVENTSTREAM_HEADER_COUNT];
+    const struct eventstream_header *headers; /* at most EVENTSTREAM_HEADER_COUNT */
     size_t n_headers;
     struct span payload;
 };
@@ -53,12 +53,14 @@ void eventstream_decoder_free(struct eventstream_decoder *decoder);
 void eventstream_decoder_reset(struct eventstream_decoder *decoder);
 
 enum eventstream_result {
-    EVENTSTREAM_MESSAGE, /* *message is filled, valid until the next feed; feed again for more */
+    EVENTSTREAM_MESSAGE, /* *message is filled; feed again for more */
     EVENTSTREAM_MORE,    /* all input was taken, no message is complete */
     EVENTSTREAM_BROKEN,  /* see eventstream_error; the decoder stays broken */
 };
 
-/* Takes bytes off the front of *input up to the end of one message. */
+/* Takes bytes off the front of *input up to the end of one message. The message points into the
+ * decoder, or into the input where it lies there whole: valid until the next feed, and as long as
+ * both are. */
 enum eventstream_result eventstream_feed(struct eventstream_decoder *decoder, struct span *input,
                                          struct eventstream_message *message);
 const char *eventstream_error(const struct eventstream_decoder *decoder);
@@ -69,7 +71,8 @@ bool eventstream_inside(const struct eventstream_decoder *decoder);
 /* The text of a string header, empty when there is none of this name. */
 struct span eventstream_string(const struct eventstream_message *message, const char *name);
 
-/* Appends one encoded message. */
+/* Appends one encoded message. Names of 1 to 255 bytes, values up to 65535, a UUID of 16 and the
+ * decoder's own bounds are the caller's to keep. */
 void eventstream_encode(struct buf *out, const struct eventstream_header *headers, size_t n_headers,
                         struct span payload);
 

@@ -15,7 +15,9 @@
 #include "base/span.h"
 #include "base/status.h"
 
-#define JSON_DEPTH_MOST 128
+#define JSON_DEPTH_MOST  128
+#define JSON_SIZE_MOST   (32u << 20)
+#define JSON_VALUES_MOST (1u << 20)
 
 struct json; /* one value; the root owns all below it */
 

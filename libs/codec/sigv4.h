@@ -42,8 +42,9 @@ struct sigv4_options {
     uint32_t expires_s;    /* with in_query */
 };
 
-/* All in arena. added: the headers to send besides the given ones (x-amz-date, authorization, ...);
- * with in_query: query is the full signed query string and nothing is added. */
+/* All in arena, which must have room for some copies of the request's head. added: the headers to
+ * send besides the given ones (x-amz-date, authorization, ...); with in_query: query is the full
+ * signed query string and nothing is added. */
 struct sigv4_result {
     const struct sigv4_header *added;
     size_t n_added;

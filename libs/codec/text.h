@@ -21,11 +21,12 @@ void text_add_hex(struct buf *out, struct span bytes); /* lower case */
 bool text_decode_hex(struct buf *out, struct span text);
 
 /* Text a terminal may be given: C0, C1 and DEL, bidi and invisible format characters become
- * visible escapes (<U+202E>), newlines and tabs stay, bytes that are not UTF-8 become U+FFFD. */
+ * visible escapes (<U+202E>), newlines (LF and CR LF) and tabs stay, bytes that are not UTF-8
+ * become U+FFFD. */
 void text_add_printable(struct buf *out, struct span text);
 
 /* Removes invisible characters (zero width, bidi controls, tags U+E0000..E007F, C0 but tab and
- * newline); returns how many code points were taken out. text is valid UTF-8. */
+ * newlines); returns how many code points were taken out. text is valid UTF-8. */
 size_t text_add_visible(struct buf *out, struct span text);
 
 /* A lower-case UUID of 36 characters and NUL: version 7 from milliseconds and 10 random bytes

@@ -27,7 +27,8 @@ struct uri {
     struct span query;     /* behind '?', without it */
 };
 
-/* Absolute http, https and s3 URLs without user info or fragment. Spans point into text. */
+/* Absolute http, https and s3 URLs without user info or fragment; what RFC 3986 does not allow in
+ * them must be escaped. Spans point into text. */
 bool uri_parse(struct span text, struct uri *out);
 
 #endif

@@ -20,8 +20,8 @@ struct timers {
 };
 
 void timers_clear(struct timers *timers);
-uint64_t timers_next_ms(const struct timers *timers);         /* UINT64_MAX: none runs */
-void timers_fire(struct timers *timers, uint64_t now_ms);     /* what was due before the call */
+uint64_t timers_next_ms(const struct timers *timers);     /* UINT64_MAX: none runs */
+void timers_fire(struct timers *timers, uint64_t now_ms); /* what was due before the call */
 
 #define TASK_MAGIC 0x7461736bu
 #define OP_MAGIC   0x6f705f5fu
@@ -54,6 +54,7 @@ struct tasks {
     struct list now;   /* still to run in this one */
     size_t live;
     struct scheduler *scheduler;
+    void (*on_wait)(struct task *task); /* for tests that cancel at each wait; mostly NULL */
 };
 
 void tasks_init(struct tasks *tasks);

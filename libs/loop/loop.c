@@ -43,6 +43,8 @@ static void on_posted(uv_async_t *handle)
 static void on_wake(uv_timer_t *handle)
 {
     CONTAINER_OF(handle, struct loop, wake)->wake_ms = UINT64_MAX;
+    /* It fires before the poll when the tasks ran long: then the poll must not block. */
+    uv_stop(handle->loop);
 }
 
 static void set_wake(struct loop *loop)
@@ -297,8 +299,7 @@ struct loop *loop_new(void)
 void loop_free(struct loop *loop)
 {
     check(loop->core.tasks.live == 0 && loop_pending(loop) == 0);
-    LIST_EACH(link, &loop->signals)
-    {
+    LIST_EACH (link, &loop->signals) {
         uv_close((uv_handle_t *)&CONTAINER_OF(link, struct signal_watch, link)->uv,
                  on_signal_closed);
     }

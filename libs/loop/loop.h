@@ -17,7 +17,8 @@ struct loop;
 
 struct loop *loop_new(void) NODISCARD;
 
-/* All tasks must have ended, all timers and watches be stopped; check()s that. */
+/* All tasks must have ended, all timers and watches be stopped, threads that post be joined;
+ * check()s that. */
 void loop_free(struct loop *loop);
 
 /* Turns until loop_stop; pending posts of other threads are taken before it returns. */
@@ -60,8 +61,9 @@ enum fd_events {
 
 struct fd_watch;
 
-/* The descriptor stays its owner's and must stay open until fd_watch_stop. Errors count as all
- * events that were asked for. */
+/* The descriptor stays its owner's and must stay open until fd_watch_stop; one watch at a time. It
+ * is made non-blocking. Told again each turn while it lasts. Errors count as all events that were
+ * asked for. */
 struct fd_watch *fd_watch_start(struct loop *loop, int fd, unsigned events,
                                 void (*ready)(void *arg, unsigned events), void *arg);
 void fd_watch_change(struct fd_watch *watch, unsigned events); /* 0: pause */

@@ -59,6 +59,10 @@ static struct status wait(struct op *op, uint64_t until_ms)
     struct task *task = task_self();
     check(task != NULL && task->loop == op->loop);
     check(op->magic == OP_MAGIC && op->waiter == NULL);
+    struct tasks *tasks = &loop_core(op->loop)->tasks;
+    if (!op->done && tasks->on_wait != NULL) {
+        tasks->on_wait(task);
+    }
     if (!op->done && (until_ms <= loop_now_ms(op->loop) || !status_ok(task_status()))) {
         op_ask(op);
     }

@@ -14,7 +14,7 @@
 
 #define STACK_SIZE   ((size_t)256 * 1024)
 #define STACK_GUARD  ((size_t)64 * 1024) /* whole pages, however large they are */
-#define STACKS_SPARE 256 /* kept for reuse; more go back to the system */
+#define STACKS_SPARE 256                 /* kept for reuse; more go back to the system */
 
 /* --- stacks, and the one place where they are changed ------------------------------------------
  *
@@ -294,8 +294,8 @@ struct task *task_spawn(struct loop *loop, const struct task_options *options,
     task->arg = arg;
     task->deadline_ms = options->deadline_ms;
     if (task->deadline_ms == 0) {
-        task->deadline_ms = running != NULL ? running->deadline_ms
-                                            : loop_now_ms(loop) + TASK_DEADLINE_DEFAULT_MS;
+        task->deadline_ms =
+            running != NULL ? running->deadline_ms : loop_now_ms(loop) + TASK_DEADLINE_DEFAULT_MS;
     }
     if (options->context != NULL) {
         task->context = *options->context;

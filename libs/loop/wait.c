@@ -47,8 +47,7 @@ struct member {
 static void group_cancel(struct op *all)
 {
     struct group *group = CONTAINER_OF(all, struct group, all);
-    LIST_EACH(link, &group->members)
-    {
+    LIST_EACH (link, &group->members) {
         task_cancel(CONTAINER_OF(link, struct member, link)->task,
                     status_of(REASON_CALL_CANCELLED, NULL));
     }
@@ -83,7 +82,8 @@ void group_spawn(struct group *group, const char *name, void (*fn)(void *arg), v
     member->arg = arg;
     list_push_back(&group->members, &member->link);
     group->running++;
-    member->task = task_spawn(group->loop, &(struct task_options){.name = name}, member_main, member);
+    member->task =
+        task_spawn(group->loop, &(struct task_options){.name = name}, member_main, member);
 }
 
 struct status group_wait(struct group *group)

@@ -5,6 +5,12 @@
  * WAL mode with synchronous=FULL; jobs that arrive while a commit runs share the next one (group
  * commit), each in a savepoint of its own, and are answered only after the commit. A job function
  * runs on the disk thread, touches only its own argument and the transaction, and must not park.
+ *
+ * Reads run on the same connection between two commits: they see what is committed and nobody has
+ * to think of checkpoints racing commits. A read holds up the writes behind it, so it is bounded
+ * (LIMIT). The file is locked for this process as long as it is open, also against the sqlite3
+ * shell. A commit whose fsync failed, or damage, ends all later jobs with the same status: what is
+ * on the disk is known only after a restart.
  */
 #ifndef PRISM_NET_DB_H
 #define PRISM_NET_DB_H
@@ -24,7 +30,8 @@ struct db_options {
     const char *path;          /* its directory must exist */
     const char *const *schema; /* one script per version; user_version counts those that ran */
     size_t n_schema;
-    size_t queue_most; /* jobs waiting, more are refused (OVERLOADED); 0: 4096 */
+    size_t queue_most;   /* jobs waiting, more are refused (OVERLOADED); 0: 4096 */
+    struct arena *arena; /* for the details of db_open's failures */
 };
 
 /* Opens, checks (quick_check), migrates; blocks, so before the loop runs. The detail names the
@@ -35,7 +42,8 @@ struct status db_open(struct loop *loop, const struct db_options *options,
 /* Waits for the queue, checkpoints, closes, frees. */
 void db_close(struct db *db) PARKS;
 
-/* Runs fn inside a transaction that is committed before this returns OK, or rolled back. */
+/* Runs fn inside a transaction that is committed before this returns OK, or rolled back. A task
+ * that is cancelled does not begin, and waits for what it began. */
 struct status db_write(struct db *db, struct status (*fn)(struct db_tx *tx, void *arg),
                        void *arg) NODISCARD PARKS;
 
@@ -71,7 +79,8 @@ struct db_value {
     (const struct db_value[]){__VA_ARGS__},                                                        \
         sizeof((struct db_value[]){__VA_ARGS__}) / sizeof(struct db_value)
 
-/* A statement without rows; sql static (statements are prepared once). *changes may be NULL. */
+/* A statement without rows; sql static (statements are prepared once). *changes may be NULL. What
+ * does not compile is a bug and aborts. */
 struct status db_exec(struct db_tx *tx, const char *sql, const struct db_value *values, size_t n,
                       size_t *changes) NODISCARD;
 

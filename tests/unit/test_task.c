@@ -280,7 +280,8 @@ task_test(the_context_is_inherited_and_logged)
     log_set_sink(sink);
     LOG(ERROR, "hello");
     log_set_sink(NULL);
-    assert_non_null(strstr(logged, "\"msg\":\"hello\",\"request_id\":\"r\\\"1\",\"tenant\":\"acme\"}"));
+    assert_non_null(
+        strstr(logged, "\"msg\":\"hello\",\"request_id\":\"r\\\"1\",\"tenant\":\"acme\"}"));
     task_test_advance(0);
     assert_string_equal(seen.request_id, "r\"1");
     assert_string_equal(seen.tenant, "acme");

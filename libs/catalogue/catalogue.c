@@ -1,0 +1,231 @@
+#include "catalogue/catalogue.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "catalogue/column.h"
+#include "codec/hash.h"
+#include "codec/yaml.h"
+
+#define TREE_BUDGET     (16u << 20)
+#define SNAPSHOT_BUDGET (1u << 20) /* every text is bounded by its column */
+#define BUDGET_LEAST    1024       /* the smallest thinking budget a model takes */
+#define TOKENS_MOST     100000000
+#define USD_MOST        (10000ull * 1000000)
+
+#define PRICE(member) COLUMN(struct price, member, USD, #member, .required = true, .most = USD_MOST)
+
+static const struct column price_columns[] = {
+    PRICE(input),
+    PRICE(output),
+    PRICE(cache_write),
+    PRICE(cache_read),
+};
+
+#define MODEL(member, ...) COLUMN(struct catalogue_model, member, __VA_ARGS__)
+
+static const struct column model_columns[] = {
+    MODEL(name, NAME, "name", .required = true, .least = 1, .most = 63),
+    MODEL(title, TITLE, "title", .required = true, .least = 1, .most = 128),
+    MODEL(model_id, ID, "model_id", .required = true, .least = 1, .most = 2048),
+    MODEL(tier, COUNT, "tier", .required = true, .least = 1, .most = CATALOGUE_MODELS_MOST),
+    MODEL(regions, NAMES, "regions", .required = true, .least = 1, .most = CATALOGUE_REGIONS_MOST,
+          .n_offset = offsetof(struct catalogue_model, n_regions)),
+    MODEL(lifecycle, CHOICE, "lifecycle", .choices = "active|legacy|gone"),
+    MODEL(legacy_from_s, DATE, "legacy_from", .required = false),
+    MODEL(gone_from_s, DATE, "gone_from", .required = false),
+    MODEL(thinking, CHOICE, "thinking", .required = true, .choices = "none|budget|adaptive"),
+    MODEL(temperature, CHOICE, "temperature", .required = true, .choices = "yes|only_1|never"),
+    MODEL(context_window, COUNT, "context_window", .required = true, .least = 1,
+          .most = TOKENS_MOST),
+    MODEL(max_output, COUNT, "max_output", .required = true, .least = 1, .most = TOKENS_MOST),
+    MODEL(requests_per_minute, COUNT, "requests_per_minute", .most = 100000000),
+    MODEL(tokens_per_minute, COUNT, "tokens_per_minute", .most = 1000000000000),
+    MODEL(concurrency, COUNT, "concurrency", .most = 1000000),
+    MODEL(cooldown_ms, DURATION, "cooldown", .most = 3600000),
+    MODEL(estimate.burn, COUNT, "burn", .required = true, .least = 1, .most = 1000),
+    MODEL(estimate.expected_output, COUNT, "expected_output", .most = TOKENS_MOST),
+    MODEL(estimate.reserve_counts_cache_read, SWITCH, "reserve_counts_cache_read",
+          .required = false),
+    MODEL(estimate.strict, SWITCH, "strict", .required = false),
+    MODEL(tokenizer_per_mille, COUNT, "tokenizer_per_mille", .least = 100, .most = 10000),
+    MODEL(price, GROUP, "price", .required = true, .group = price_columns,
+          .n_group = ARRAY_LEN(price_columns)),
+};
+
+/* --- models ----------------------------------------------------------------------------------- */
+
+/* What columns say about each other. */
+static bool check_model(const struct column_source *s, const struct yaml *row,
+                        const struct catalogue_model *m)
+{
+    const struct yaml *max_output = yaml_get(row, "max_output");
+    if (m->max_output > m->context_window) {
+        return column_refuse(s, max_output->line, "max_output is more than context_window");
+    }
+    if (m->thinking == CATALOGUE_THINKING_BUDGET && m->max_output <= BUDGET_LEAST) {
+        return column_refuse(s, max_output->line,
+                             "max_output leaves no room for a thinking budget of %d and an answer",
+                             BUDGET_LEAST);
+    }
+    if (m->estimate.expected_output > m->max_output) {
+        return column_refuse(s, yaml_get(row, "expected_output")->line,
+                             "expected_output is more than max_output");
+    }
+    if (m->legacy_from_s > 0 && m->gone_from_s > 0 && m->legacy_from_s > m->gone_from_s) {
+        return column_refuse(s, yaml_get(row, "gone_from")->line,
+                             "gone_from is before legacy_from");
+    }
+    const struct yaml *price = yaml_get(row, "price");
+    if (m->price.cache_read > m->price.input) {
+        return column_refuse(s, yaml_get(price, "cache_read")->line,
+                             "cache_read costs more than input: columns may be exchanged");
+    }
+    return true;
+}
+
+/* Into its tier's place. As many different tiers as models, none above their number: no gaps. */
+static bool place_model(const struct column_source *s, const struct yaml *row,
+                        const struct catalogue_model *m, struct catalogue_model *models,
+                        size_t n_models)
+{
+    size_t tier_line = yaml_get(row, "tier")->line;
+    if (m->tier > n_models) {
+        return column_refuse(s, tier_line, "tier %u leaves a gap: there are %zu models", m->tier,
+                             n_models);
+    }
+    for (size_t i = 0; i < n_models; i++) {
+        if (models[i].name != NULL && strcmp(models[i].name, m->name) == 0) {
+            return column_refuse(s, yaml_get(row, "name")->line, "there are two models named %s",
+                                 m->name);
+        }
+    }
+    if (models[m->tier - 1].name != NULL) {
+        return column_refuse(s, tier_line, "tier %u is %s already", m->tier,
+                             models[m->tier - 1].name);
+    }
+    models[m->tier - 1] = *m;
+    return true;
+}
+
+static bool read_models(const struct column_source *s, const struct yaml *root,
+                        struct catalogue *catalogue)
+{
+    static const struct catalogue_model defaults = {
+        .cooldown_ms = 30000,
+        .tokenizer_per_mille = 1000,
+    };
+    const struct yaml *rows = yaml_get(root, "models");
+    for (const struct yaml *it = root->children; it != NULL; it = it->next) {
+        if (it != rows) {
+            return column_refuse(s, it->line, "only \"models\" is known here");
+        }
+    }
+    if (rows == NULL || rows->kind != YAML_SEQUENCE || rows->count == 0 ||
+        rows->count > CATALOGUE_MODELS_MOST) {
+        return column_refuse(s, rows != NULL ? rows->line : root->line,
+                             "\"models\" must be a list of 1 to %d models", CATALOGUE_MODELS_MOST);
+    }
+    struct catalogue_model *models =
+        ARENA_ARRAY(catalogue->arena, struct catalogue_model, rows->count);
+    for (const struct yaml *row = rows->children; row != NULL; row = row->next) {
+        struct catalogue_model model = defaults;
+        if (!column_read(s, row, model_columns, ARRAY_LEN(model_columns), &model) ||
+            !check_model(s, row, &model) || !place_model(s, row, &model, models, rows->count)) {
+            return false;
+        }
+    }
+    catalogue->models = models;
+    catalogue->n_models = rows->count;
+    return true;
+}
+
+/* --- snapshots -------------------------------------------------------------------------------- */
+
+/* A file beyond what YAML may have is read no further. */
+static bool read_file(const char *path, struct buf *text)
+{
+    FILE *file = fopen(path, "rbe");
+    if (file == NULL) {
+        return false;
+    }
+    char *room;
+    size_t got;
+    while (text->len <= YAML_SIZE_MOST && (room = buf_reserve(text, 65536)) != NULL &&
+           (got = fread(room, 1, 65536, file)) > 0) {
+        buf_commit(text, got);
+    }
+    int failed = ferror(file) ? errno : 0;
+    fclose(file);
+    errno = failed;
+    return failed == 0;
+}
+
+struct status catalogue_load(const char *path, char error_text[256], struct catalogue **out)
+{
+    struct column_source s = {.path = path, .error_text = error_text};
+    CLEANUP(buf_clear) struct buf text;
+    buf_init(&text, 2 * YAML_SIZE_MOST);
+    if (!read_file(path, &text)) {
+        column_refuse(&s, 0, "%s", strerror(errno));
+        return status_of(REASON_FILE_UNREADABLE, error_text);
+    }
+    CLEANUP(arena_drop) struct arena *tree = arena_new(TREE_BUDGET);
+    const struct yaml *root;
+    struct yaml_error error;
+    if (!yaml_parse(buf_span(&text), tree, &root, &error)) {
+        column_refuse(&s, error.line, "%s", error.text);
+        return status_of(REASON_CONFIG_INVALID, error_text);
+    }
+    CLEANUP(arena_drop) struct arena *arena = arena_new(SNAPSHOT_BUDGET);
+    struct catalogue *catalogue = ARENA_NEW(arena, struct catalogue);
+    s.arena = catalogue->arena = arena;
+    if (!read_models(&s, root, catalogue)) {
+        return status_of(REASON_CONFIG_INVALID, error_text);
+    }
+    catalogue->source = arena_string(arena, span_str(path));
+    hash_sha256(buf_span(&text), catalogue->hash);
+    catalogue->references = 1;
+    arena = NULL; /* the snapshot's own from here on */
+    *out = catalogue;
+    return STATUS_SUCCESS;
+}
+
+struct catalogue *catalogue_ref(struct catalogue *catalogue)
+{
+    catalogue->references++;
+    return catalogue;
+}
+
+void catalogue_unref(struct catalogue *catalogue)
+{
+    if (catalogue != NULL && --catalogue->references == 0) {
+        arena_free(catalogue->arena);
+    }
+}
+
+const struct catalogue_model *catalogue_find(const struct catalogue *catalogue, const char *name)
+{
+    for (size_t i = 0; i < catalogue->n_models; i++) {
+        if (strcmp(catalogue->models[i].name, name) == 0) {
+            return &catalogue->models[i];
+        }
+    }
+    return NULL;
+}
+
+enum catalogue_lifecycle catalogue_lifecycle_at(const struct catalogue_model *model,
+                                                uint64_t wall_s)
+{
+    if (model->lifecycle == CATALOGUE_GONE ||
+        (model->gone_from_s > 0 && wall_s >= model->gone_from_s)) {
+        return CATALOGUE_GONE;
+    }
+    if (model->lifecycle == CATALOGUE_LEGACY ||
+        (model->legacy_from_s > 0 && wall_s >= model->legacy_from_s)) {
+        return CATALOGUE_LEGACY;
+    }
+    return CATALOGUE_ACTIVE;
+}
