@@ -1,4 +1,4 @@
-# gen.mk -- C code and descriptor set from the protos.
+# gen.mk -- C code and descriptor set from the protos, and the built-in catalogue.
 #
 # Input:  proto/prism (ours), proto/third_party (vendored), google/protobuf (Debian's libprotobuf-dev, what is imported).
 # Output: $(GEN)/**.pb-c.{c,h}, $(GEN)/descriptors.{bin,c,h}; compile with -I$(GEN) and -Wno-missing-braces.
@@ -20,6 +20,9 @@ gen_staged      := $(patsubst %,$(GEN)/proto/%.proto,$(gen_prism_names) $(gen_ot
 
 GEN_SRCS := $(patsubst %,$(GEN)/%.pb-c.c,$(gen_prism_names) $(gen_other_names)) $(GEN)/descriptors.c
 GEN_HDRS := $(GEN_SRCS:.c=.h)
+
+# The model catalogue that is built in; libs/catalogue/catalogue.c declares it.
+GEN_SRCS += $(GEN)/catalogue_default.c
 
 .PHONY: gen
 .DELETE_ON_ERROR:
@@ -54,3 +57,10 @@ $(GEN)/descriptors.c: $(GEN)/descriptors.bin
 	@{ printf '%s\n' '#include "descriptors.h"' '' 'const unsigned char prism_descriptor_set[] = {'; \
 		od -An -v -tx1 $< | sed 's/ \(..\)/0x\1,/g'; \
 		printf '%s\n' '};' 'const size_t prism_descriptor_set_len = sizeof(prism_descriptor_set);'; } >$@
+
+$(GEN)/catalogue_default.c: libs/catalogue/default.yaml build/gen.mk
+	@mkdir -p $(@D)
+	@{ printf '%s\n' '#include <stddef.h>' '' 'extern const unsigned char catalogue_default_yaml[];' \
+		'extern const size_t catalogue_default_yaml_len;' 'const unsigned char catalogue_default_yaml[] = {'; \
+		od -An -v -tx1 $< | sed 's/ \(..\)/0x\1,/g'; \
+		printf '%s\n' '};' 'const size_t catalogue_default_yaml_len = sizeof(catalogue_default_yaml);'; } >$@

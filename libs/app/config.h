@@ -34,6 +34,9 @@ enum config_type {
     CONFIG_TYPE_secret,   /* struct secret; prints *** */
 };
 
+/* stdbool.h's bool is a macro, which a row's type may pass through on its way. */
+#define CONFIG_TYPE__Bool CONFIG_TYPE_bool
+
 /* The C type of a field. */
 #define CONFIG_C_address  const char *
 #define CONFIG_C_duration uint64_t

@@ -15,6 +15,10 @@
 #define TOKENS_MOST     100000000
 #define USD_MOST        (10000ull * 1000000)
 
+/* The text of default.yaml, which build/gen.mk turns into C. */
+extern const unsigned char catalogue_default_yaml[];
+extern const size_t catalogue_default_yaml_len;
+
 #define PRICE(member) COLUMN(struct price, member, USD, #member, .required = true, .most = USD_MOST)
 
 static const struct column price_columns[] = {
@@ -163,19 +167,14 @@ static bool read_file(const char *path, struct buf *text)
     return failed == 0;
 }
 
-struct status catalogue_load(const char *path, char error_text[256], struct catalogue **out)
+static struct status parse(const char *path, struct span text, char error_text[256],
+                           struct catalogue **out)
 {
     struct column_source s = {.path = path, .error_text = error_text};
-    CLEANUP(buf_clear) struct buf text;
-    buf_init(&text, 2 * YAML_SIZE_MOST);
-    if (!read_file(path, &text)) {
-        column_refuse(&s, 0, "%s", strerror(errno));
-        return status_of(REASON_FILE_UNREADABLE, error_text);
-    }
     CLEANUP(arena_drop) struct arena *tree = arena_new(TREE_BUDGET);
     const struct yaml *root;
     struct yaml_error error;
-    if (!yaml_parse(buf_span(&text), tree, &root, &error)) {
+    if (!yaml_parse(text, tree, &root, &error)) {
         column_refuse(&s, error.line, "%s", error.text);
         return status_of(REASON_CONFIG_INVALID, error_text);
     }
@@ -186,11 +185,32 @@ struct status catalogue_load(const char *path, char error_text[256], struct cata
         return status_of(REASON_CONFIG_INVALID, error_text);
     }
     catalogue->source = arena_string(arena, span_str(path));
-    hash_sha256(buf_span(&text), catalogue->hash);
+    hash_sha256(text, catalogue->hash);
     catalogue->references = 1;
     arena = NULL; /* the snapshot's own from here on */
     *out = catalogue;
     return STATUS_SUCCESS;
+}
+
+struct status catalogue_load(const char *path, char error_text[256], struct catalogue **out)
+{
+    CLEANUP(buf_clear) struct buf text;
+    buf_init(&text, 2 * YAML_SIZE_MOST);
+    if (!read_file(path, &text)) {
+        struct column_source s = {.path = path, .error_text = error_text};
+        column_refuse(&s, 0, "%s", strerror(errno));
+        return status_of(REASON_FILE_UNREADABLE, error_text);
+    }
+    return parse(path, buf_span(&text), error_text, out);
+}
+
+struct status catalogue_load_default(struct catalogue **out)
+{
+    char error_text[256];
+    struct span text = span_of(catalogue_default_yaml, catalogue_default_yaml_len);
+    struct status s = parse("built-in default.yaml", text, error_text, out);
+    check(status_ok(s));
+    return s;
 }
 
 struct catalogue *catalogue_ref(struct catalogue *catalogue)

@@ -80,6 +80,9 @@ struct catalogue {
 struct status catalogue_load(const char *path, char error_text[256],
                              struct catalogue **out) NODISCARD;
 
+/* libs/catalogue/default.yaml as it was at build time. Always OK: a broken one is a bug. */
+struct status catalogue_load_default(struct catalogue **out) NODISCARD;
+
 struct catalogue *catalogue_ref(struct catalogue *catalogue);
 void catalogue_unref(struct catalogue *catalogue);
 

@@ -7,6 +7,7 @@
 #ifndef PRISM_NET_RPC_H
 #define PRISM_NET_RPC_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -38,5 +39,15 @@ void wire_stop(struct wire *wire) PARKS;
 struct span rpc_pack(const void *message, struct arena *arena);
 struct status rpc_unpack(const struct ProtobufCMessageDescriptor *type, struct span bytes,
                          struct arena *arena, void **message) NODISCARD;
+
+/* A tenant's name: 1 to 63 of a-z, 0-9 and -. */
+bool rpc_tenant_valid(struct span text);
+
+/* A failure as google.rpc.Status with its details, for messages that carry one; in the arena, at
+ * most 256 KiB of it. domain: the service's name, stays. */
+void *rpc_status_message(struct status status, const char *domain, struct arena *arena);
+
+/* The type of a google.rpc error detail that is ours to read, by its Any's type_url; else NULL. */
+const struct ProtobufCMessageDescriptor *rpc_detail_type(struct span url);
 
 #endif

@@ -18,6 +18,7 @@ struct rpc_stream;
 struct rpc_channel_options {
     const char *targets; /* "host:port,host:port": the first that is READY is called */
     size_t max_message;  /* bytes received, 0: RPC_MESSAGE_MOST */
+    uint64_t call_ms;    /* longest unary call, 0: only the task's deadline */
 };
 
 struct rpc_channel *rpc_channel_new(struct wire *wire, const struct rpc_channel_options *options);

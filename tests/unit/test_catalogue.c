@@ -107,6 +107,18 @@ static void test_the_default_has_five_living_tiers(void **state)
     catalogue_unref(c);
 }
 
+static void test_the_default_is_built_in(void **state)
+{
+    (void)state;
+    struct catalogue *file = loaded("libs/catalogue/default.yaml"), *built_in = NULL;
+    assert_status_ok(catalogue_load_default(&built_in));
+    assert_memory_equal(built_in->hash, file->hash, sizeof(file->hash));
+    assert_int_equal(built_in->n_models, file->n_models);
+    assert_non_null(catalogue_find(built_in, "sonnet-4.6"));
+    catalogue_unref(built_in);
+    catalogue_unref(file);
+}
+
 static void test_the_seed_has_its_tiers_and_their_ends(void **state)
 {
     (void)state;
@@ -398,6 +410,7 @@ static void test_snapshots_live_until_the_last_reference(void **state)
 
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_the_default_has_five_living_tiers),
+    cmocka_unit_test(test_the_default_is_built_in),
     cmocka_unit_test(test_the_seed_has_its_tiers_and_their_ends),
     cmocka_unit_test(test_dates_move_the_lifecycle),
     cmocka_unit_test(test_absent_columns_have_defaults),

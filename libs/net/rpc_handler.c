@@ -1,0 +1,200 @@
+/* What a handler does with its call. */
+#include <grpc/grpc.h>
+#include <string.h>
+
+#include "loop/task.h"
+#include "net/rpc_call.h"
+
+#define TEXT_MOST 512
+
+void *rpc_service(struct rpc *rpc)
+{
+    return rpc->entry->service->service;
+}
+
+struct arena *rpc_arena(struct rpc *rpc)
+{
+    return rpc->arena;
+}
+
+struct span rpc_metadata(const struct rpc *rpc, const char *key)
+{
+    for (size_t i = 0; i < rpc->metadata.count; i++) {
+        const grpc_metadata *entry = &rpc->metadata.metadata[i];
+        if (grpc_slice_str_cmp(entry->key, key) == 0) {
+            return span_of(GRPC_SLICE_START_PTR(entry->value), GRPC_SLICE_LENGTH(entry->value));
+        }
+    }
+    return SPAN_NONE;
+}
+
+const char *rpc_peer(const struct rpc *rpc)
+{
+    return rpc->peer;
+}
+
+const char *rpc_method_name(const struct rpc *rpc)
+{
+    return rpc->name;
+}
+
+/* --- messages --------------------------------------------------------------------------------- */
+
+struct status rpc_call_unpack(struct rpc *rpc, grpc_byte_buffer *bytes, void **message)
+{
+    size_t before = arena_used(rpc->arena);
+    struct status s = rpc_message_unpack(rpc->entry->descriptor->input, bytes, rpc->arena,
+                                         rpc->message_left, message);
+    size_t used = arena_used(rpc->arena) - before;
+    rpc->message_left -= used < rpc->message_left ? used : rpc->message_left;
+    metric_add(rpc->entry->server->metrics.received, 1, rpc->entry->labels);
+    return s;
+}
+
+struct sending {
+    struct wire_tag tag;
+    struct rpc *rpc;
+};
+
+/* A message that the peer does not take can only be recalled with the whole call. */
+static void send_cancel(struct op *op)
+{
+    struct rpc *rpc = CONTAINER_OF(op, struct sending, tag.op)->rpc;
+    struct status why = rpc_call_why_over(rpc);
+    grpc_call_cancel_with_status(rpc->call, (grpc_status_code)why.code, status_text(why), NULL);
+}
+
+struct status rpc_send(struct rpc *rpc, const void *message)
+{
+    TRY(task_status());
+    if (rpc_kind_one_reply(rpc->entry->row->kind)) {
+        check(rpc->reply == NULL);
+        rpc->reply = rpc_message_pack(message);
+        return STATUS_SUCCESS;
+    }
+    check(!rpc->sending); /* gRPC takes one message at a time */
+    grpc_op ops[2];
+    grpc_metadata request_id = {0};
+    size_t n = rpc_call_add_headers(rpc, ops, &request_id);
+    grpc_byte_buffer *bytes = rpc_message_pack(message);
+    ops[n++] = (grpc_op){.op = GRPC_OP_SEND_MESSAGE, .data.send_message.send_message = bytes};
+    struct sending sending = {.rpc = rpc};
+    wire_tag_init(&sending.tag, rpc->entry->server->wire, send_cancel, NULL);
+    rpc->sending = true;
+    wire_batch(&sending.tag, rpc->call, ops, n);
+    grpc_byte_buffer_destroy(bytes);
+    grpc_slice_unref(request_id.value);
+    metric_add(rpc->entry->server->metrics.sent, 1, rpc->entry->labels);
+    struct status s = op_wait(&sending.tag.op);
+    rpc->sending = false;
+    return s;
+}
+
+static void receive_done(struct op *op)
+{
+    struct rpc *rpc = CONTAINER_OF(op, struct rpc, receive.op);
+    rpc->pending--;
+    rpc->receiving = false;
+    if (rpc->receiver != NULL) {
+        struct op *receiver = rpc->receiver;
+        rpc->receiver = NULL;
+        op_done(receiver, op->result);
+    }
+    rpc_call_end_when_done(rpc);
+}
+
+struct receiving {
+    struct op op;
+    struct rpc *rpc;
+};
+
+/* The batch stays with gRPC until the call ends; so the handler can still send its trailers. */
+static void receive_cancel(struct op *op)
+{
+    struct rpc *rpc = CONTAINER_OF(op, struct receiving, op)->rpc;
+    rpc->receiver = NULL;
+    op_done(op, status_of(REASON_CALL_CANCELLED, NULL));
+}
+
+struct status rpc_recv(struct rpc *rpc, const void **message)
+{
+    TRY(task_status());
+    check(!rpc_kind_one_request(rpc->entry->row->kind) && rpc->receiver == NULL && !rpc->receiving);
+    struct receiving receiving = {.rpc = rpc};
+    op_init(&receiving.op, rpc->entry->server->loop, receive_cancel, NULL);
+    rpc->receiver = &receiving.op; /* cppcheck-suppress autoVariables ; cleared before it goes */
+    rpc->receiving = true;
+    rpc->pending++;
+    wire_tag_init(&rpc->receive, rpc->entry->server->wire, NULL, receive_done);
+    grpc_op receive = {.op = GRPC_OP_RECV_MESSAGE,
+                       .data.recv_message.recv_message = &rpc->received};
+    wire_batch(&rpc->receive, rpc->call, &receive, 1);
+    TRY(op_wait(&receiving.op));
+    if (rpc->received == NULL) {
+        /* The same event for a caller who has said all and for one who left. */
+        if (grpc_call_failed_before_recv_message(rpc->call)) {
+            return rpc_call_why_over(rpc);
+        }
+        *message = NULL;
+        return STATUS_SUCCESS;
+    }
+    void *unpacked;
+    struct status s = rpc_call_unpack(rpc, rpc->received, &unpacked);
+    grpc_byte_buffer_destroy(rpc->received);
+    rpc->received = NULL;
+    TRY(s);
+    *message = unpacked;
+    return STATUS_SUCCESS;
+}
+
+/* --- trailers and errors ---------------------------------------------------------------------- */
+
+void rpc_add_trailer(struct rpc *rpc, const char *key, struct span value)
+{
+    size_t overhead = strlen(key) + RPC_TRAILER_OVERHEAD;
+    if (rpc->n_trailers == RPC_TRAILERS_COUNT || rpc->trailers_left < overhead) {
+        return;
+    }
+    rpc->trailers_left -= overhead;
+    struct span cut = span_first(value, RPC_METADATA_VALUE_MOST);
+    cut = span_first(cut, rpc->trailers_left);
+    rpc->trailers_left -= cut.len;
+    char *copy = arena_string(rpc->arena, cut);
+    bool binary = span_ends(span_str(key), SPAN("-bin"));
+    for (size_t i = 0; !binary && i < cut.len; i++) {
+        copy[i] = copy[i] >= ' ' && copy[i] <= '~' ? copy[i] : '?'; /* gRPC refuses others */
+    }
+    rpc->trailers[rpc->n_trailers].key = key;
+    rpc->trailers[rpc->n_trailers++].value = span_of(copy, cut.len);
+}
+
+static char *cut_copy(struct rpc *rpc, const char *text)
+{
+    return arena_string(rpc->arena, span_first(span_str(text), TEXT_MOST));
+}
+
+struct status rpc_bad_field(struct rpc *rpc, const char *field, const char *description)
+{
+    struct status_more *more = ARENA_NEW(rpc->arena, struct status_more);
+    struct status_violation *violation = ARENA_NEW(rpc->arena, struct status_violation);
+    violation->subject = cut_copy(rpc, field);
+    violation->description = cut_copy(rpc, description);
+    more->fields = violation;
+    more->n_fields = 1;
+    struct status s =
+        status_of(REASON_BAD_REQUEST,
+                  arena_printf(rpc->arena, "%s: %s", violation->subject, violation->description));
+    s.more = more;
+    return s;
+}
+
+struct status rpc_not_found(struct rpc *rpc, enum reason reason, const char *type, const char *name)
+{
+    struct status_more *more = ARENA_NEW(rpc->arena, struct status_more);
+    more->resource_type = cut_copy(rpc, type);
+    more->resource_name = cut_copy(rpc, name);
+    struct status s = status_of(reason, arena_printf(rpc->arena, "%s %s: %s", more->resource_type,
+                                                     more->resource_name, reason_text(reason)));
+    s.more = more;
+    return s;
+}

@@ -1,0 +1,158 @@
+/*
+ * engine_state.h -- what the engine knows of a resource and of a request.
+ *
+ * Floor 6. Plain data without pointers: a store keeps it where it likes. What has run out (leases,
+ * admissions, records) stays in its place and counts as absent; the next write of its resource
+ * clears it away. Instants are milliseconds on the authority's clock.
+ */
+#ifndef PRISM_LIMITER_ENGINE_STATE_H
+#define PRISM_LIMITER_ENGINE_STATE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define ENGINE_NAME_MOST     200
+#define ENGINE_LOG_MOST      64 /* above that many requests a window: a ring */
+#define ENGINE_RING_SLOTS    61
+#define ENGINE_LEASES_MOST   64
+#define ENGINE_DEBITS_MOST   (ENGINE_LOG_MOST + ENGINE_LEASES_MOST)
+#define ENGINE_OUTCOMES_MOST 20
+#define ENGINE_POOLS_MOST    2
+#define ENGINE_HELD_MOST     (1 + ENGINE_POOLS_MOST)
+
+struct engine_id {
+    uint8_t bytes[16];
+};
+
+/* Who wrote last. stamp is unique to the step that wrote; epoch and seq alone identify nothing
+ * once a store was rolled back. */
+struct engine_header {
+    uint64_t epoch;
+    uint64_t seq; /* writes of this resource */
+    uint64_t stamp;
+};
+
+/* 0: no such limit. */
+struct engine_limits {
+    uint64_t version;
+    uint64_t requests; /* admissions a window */
+    uint64_t tokens;   /* tokens a window */
+    uint64_t window_ms;
+    uint32_t concurrency; /* at most ENGINE_LEASES_MOST */
+    uint32_t pacer_burst; /* admissions that may follow each other at once */
+    uint64_t pacer_interval_ms;
+    uint64_t cooldown_ms; /* models: base */
+};
+
+/* An admission of the log, or a debit: tokens that were used beyond their reservation. */
+struct engine_entry {
+    uint64_t no;
+    uint64_t at_ms;
+    uint64_t tokens;
+};
+
+struct engine_slot {
+    uint64_t no; /* of the slot since time 0 */
+    uint64_t requests;
+    uint64_t tokens;
+};
+
+/* Admissions in time order, for as long as they count. */
+struct engine_window {
+    uint64_t last_no;
+    uint64_t tat_ms; /* pacer: theoretical arrival time of the next admission */
+    uint32_t n_log;
+    uint32_t n_debits;
+    union {
+        struct {
+            struct engine_entry log[ENGINE_LOG_MOST];
+            struct engine_entry debits[ENGINE_DEBITS_MOST];
+        };
+        struct engine_slot ring[ENGINE_RING_SLOTS];
+    };
+};
+
+struct engine_lease {
+    struct engine_id id;
+    struct engine_id session;
+    uint64_t fence;
+    uint64_t expires_ms;
+};
+
+struct engine_outcome {
+    uint64_t at_ms;
+    bool failed;
+};
+
+enum engine_breaker {
+    ENGINE_BREAKER_CLOSED,
+    ENGINE_BREAKER_OPEN,
+    ENGINE_BREAKER_HALF_OPEN,
+};
+
+struct engine_health {
+    uint64_t generation; /* cooldown starts, breaker openings and closings so far */
+    uint64_t cooldown_until_ms;
+    uint32_t level; /* steps climbed without a success in between */
+    bool gone;
+
+    enum engine_breaker breaker;
+    uint64_t breaker_since; /* generation from which outcomes count */
+    uint64_t open_until_ms;
+    struct engine_id probe;
+    uint64_t probe_expires_ms; /* 0: no probe */
+    uint32_t n_outcomes;
+    struct engine_outcome outcomes[ENGINE_OUTCOMES_MOST]; /* oldest first */
+};
+
+enum engine_kind {
+    ENGINE_POOL,
+    ENGINE_MODEL,
+};
+
+struct engine_resource {
+    struct engine_header header;
+    uint64_t hash; /* of the name */
+    char name[ENGINE_NAME_MOST + 1];
+    enum engine_kind kind;
+    struct engine_limits limits;
+    uint64_t last_now_ms;
+    struct engine_window window;
+    uint32_t n_leases;
+    struct engine_lease leases[ENGINE_LEASES_MOST];
+    struct engine_health health; /* models */
+    uint64_t closed_until_ms;    /* suite: after a loss of state, closes all resources */
+    uint64_t fence;              /* suite: of the last grant */
+};
+
+enum engine_state {
+    ENGINE_ABSENT,
+    ENGINE_GRANTED,
+    ENGINE_SETTLED,
+    ENGINE_CANCELLED,
+};
+
+/* What one grant holds at one resource. */
+struct engine_held {
+    uint64_t hash;
+    uint64_t no; /* entry of the log, or slot of the ring */
+    uint64_t charge;
+};
+
+struct engine_record {
+    struct engine_header header;
+    struct engine_id id;
+    struct engine_id session;
+    enum engine_state state;
+    uint32_t candidate;
+    bool probe;
+    uint64_t generation;
+    uint64_t fence;
+    uint64_t granted_ms;
+    uint64_t expires_ms;                       /* from then on absent */
+    uint64_t digest;                           /* of the report that ended it */
+    uint32_t n_held;                           /* 0 for a mark that was left for an unknown id */
+    struct engine_held held[ENGINE_HELD_MOST]; /* model, suite, tenant */
+};
+
+#endif

@@ -1,0 +1,339 @@
+/* Admission: asking the limiter, and waiting as long as it says. */
+#include <string.h>
+
+#include "codec/hash.h"
+#include "codec/retry.h"
+#include "loop/task.h"
+#include "prism/limiter/v1/limiter.pb-c.h"
+#include "router/router.h"
+
+#define ASK_ARENA        (256u << 10)
+#define UNREACHABLE_MOST 3 /* tries before the caller is told */
+
+/* What the waits of one admission have come to. */
+struct waits {
+    unsigned hints;   /* waits without a known end so far */
+    const char *told; /* the reason the caller was last told */
+    uint64_t told_ms;
+};
+
+/* What a refusal comes to. */
+struct refusal {
+    enum reason reason; /* what the caller is told when it cannot wait */
+    const char *word;   /* the limiter's: "REQUESTS" */
+    const char *resource;
+    uint64_t retry_ms; /* 0: unknown, or never */
+    bool exact;
+    bool busy;  /* only a slot of a pool is missing */
+    bool never; /* nothing that waiting could change */
+};
+
+static const char *reason_word(Limiter__Reason reason)
+{
+    const ProtobufCEnumValue *row =
+        protobuf_c_enum_descriptor_get_value(&limiter__reason__descriptor, reason);
+    return row != NULL ? row->name + strlen("REASON_") : "UNKNOWN";
+}
+
+static bool is_pool(const char *resource)
+{
+    return strcmp(resource, "suite") == 0 || span_starts(span_str(resource), SPAN("tenant:"));
+}
+
+static bool has_reason(const Limiter__Judgement *j, Limiter__Reason reason)
+{
+    for (size_t i = 0; i < j->n_reasons; i++) {
+        if (j->reasons[i] == reason) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void note_skipped(struct plan *plan, const Limiter__Judgement *j)
+{
+    const struct candidate *candidate = NULL;
+    for (size_t i = 0; i < plan->n_candidates; i++) {
+        if (strcmp(plan->candidates[i].resource, j->resource) == 0) {
+            candidate = &plan->candidates[i];
+        }
+    }
+    if (candidate == NULL || plan->n_skipped == CATALOGUE_MODELS_MOST) {
+        return;
+    }
+    Router__SkippedModel *row = ARENA_NEW(plan->arena, Router__SkippedModel);
+    router__skipped_model__init(row);
+    row->model = arena_printf(plan->arena, "models/%s", candidate->model->name);
+    row->tier = candidate->model->tier;
+    row->reasons = ARENA_ARRAY(plan->arena, char *, j->n_reasons);
+    row->n_reasons = j->n_reasons;
+    for (size_t i = 0; i < j->n_reasons; i++) {
+        row->reasons[i] = arena_string(plan->arena, span_str(reason_word(j->reasons[i])));
+    }
+    plan->skipped[plan->n_skipped++] = row;
+}
+
+/* The models of the last decision that were passed over; a decision replaces the one before. */
+static void note_skipped_models(struct plan *plan, const Limiter__Verdict *v)
+{
+    plan->n_skipped = 0;
+    for (size_t i = 0; i < v->n_judged; i++) {
+        if (!is_pool(v->judged[i]->resource) && v->judged[i]->n_reasons > 0) {
+            note_skipped(plan, v->judged[i]);
+        }
+    }
+}
+
+static struct refusal refusal_of(const struct plan *plan, const Limiter__Verdict *v)
+{
+    struct refusal r = {
+        .reason = REASON_NO_TIER_AVAILABLE,
+        .word = v->n_reasons > 0 ? reason_word(v->reasons[0]) : "UNKNOWN",
+        .resource = "",
+        .retry_ms = v->retry_after_ms,
+        .exact = v->retry_exact,
+        .never = v->retry_at_ms == 0,
+    };
+    size_t models = 0;
+    for (size_t i = 0; i < v->n_judged; i++) {
+        const Limiter__Judgement *j = v->judged[i];
+        if (j->n_reasons == 0) {
+            continue;
+        }
+        if (!is_pool(j->resource)) {
+            if (models++ == 0 && r.reason == REASON_NO_TIER_AVAILABLE) {
+                r.word = reason_word(j->reasons[0]);
+            }
+            continue;
+        }
+        bool too_large = has_reason(j, LIMITER__REASON__REASON_TOO_LARGE);
+        r.reason = too_large                           ? REASON_TOO_LARGE_FOR_LIMIT
+                   : strcmp(j->resource, "suite") == 0 ? REASON_SUITE_LIMIT
+                                                       : REASON_TENANT_LIMIT;
+        r.word = reason_word(j->reasons[0]);
+        r.resource = strcmp(j->resource, "suite") == 0 ? "suite" : plan->tenant_pool;
+        r.busy = j->n_reasons == 1 && has_reason(j, LIMITER__REASON__REASON_CONCURRENCY);
+        r.never &= !has_reason(j, LIMITER__REASON__REASON_CONCURRENCY);
+        if (too_large) {
+            r.never = true;
+            break;
+        }
+    }
+    return r;
+}
+
+static struct status refuse(const struct plan *plan, const struct refusal *r)
+{
+    struct arena *arena = plan->arena;
+    uint32_t retry = r->retry_ms > UINT32_MAX ? UINT32_MAX : (uint32_t)r->retry_ms;
+    struct status s =
+        status_retry(r->reason, r->never ? 0 : (retry > 0 ? retry : 1),
+                     arena_printf(arena, "%s (%s%s%s)", reason_text(r->reason), r->resource,
+                                  r->resource[0] != '\0' ? ": " : "", r->word));
+    if (r->reason == REASON_TENANT_LIMIT || r->reason == REASON_TOO_LARGE_FOR_LIMIT) {
+        struct status_violation *row = ARENA_NEW(arena, struct status_violation);
+        row->subject = r->resource;
+        row->description = r->word;
+        struct status_more *more = ARENA_NEW(arena, struct status_more);
+        more->quotas = row;
+        more->n_quotas = 1;
+        s.more = more;
+    }
+    return s;
+}
+
+static struct status put_queued(const struct refusal *r, uint64_t wait_ms, struct sink *sink) PARKS
+{
+    Router__Queued queued = ROUTER__QUEUED__INIT;
+    queued.reason = (char *)r->word;
+    queued.resource = (char *)r->resource;
+    queued.eta_ms = r->exact ? wait_ms : 0;
+    queued.exact = r->exact;
+    Router__GenerateResponse event = ROUTER__GENERATE_RESPONSE__INIT;
+    event.event_case = ROUTER__GENERATE_RESPONSE__EVENT_QUEUED;
+    event.queued = &queued;
+    return sink->put(sink, &event);
+}
+
+/* Sleeps, and shows the caller now and then that the call is alive. */
+static struct status wait_alive(struct router *router, const struct plan *plan, uint64_t wait_ms,
+                                struct sink *sink) PARKS
+{
+    uint64_t until = loop_now_ms(router->loop) + wait_ms;
+    for (;;) {
+        uint64_t now = loop_now_ms(router->loop);
+        if (now >= until) {
+            return STATUS_SUCCESS;
+        }
+        uint64_t left = until - now, tick = router->config->keep_alive;
+        TRY(task_sleep_ms(left < tick ? left : tick));
+        if (left > tick) {
+            Router__KeepAlive alive = ROUTER__KEEP_ALIVE__INIT;
+            alive.elapsed_ms = loop_now_ms(router->loop) - plan->begin_ms;
+            Router__GenerateResponse event = ROUTER__GENERATE_RESPONSE__INIT;
+            event.event_case = ROUTER__GENERATE_RESPONSE__EVENT_KEEP_ALIVE;
+            event.keep_alive = &alive;
+            TRY(sink->put(sink, &event));
+        }
+    }
+}
+
+/* How long to wait for a refusal to pass. Where the limiter knows, exactly that long; a busy pool
+ * is asked again soon; else the seed's backoff with full jitter. */
+static uint64_t wait_for(const struct router *router, const struct refusal *r, unsigned *hints)
+{
+    uint32_t random;
+    hash_random(&random, sizeof(random));
+    if (r->busy) {
+        return 1 + random % router->config->busy_wait;
+    }
+    if (r->exact && r->retry_ms > 0) {
+        return r->retry_ms;
+    }
+    unsigned n = *hints < 3 ? (*hints)++ : 3;
+    return 1 + retry_backoff_ms(n, router->config->backoff, router->config->backoff_most, random);
+}
+
+static Limiter__AcquireRequest *acquire_request(struct router *router, const struct plan *plan,
+                                                const uint8_t *id, size_t *index,
+                                                struct arena *arena)
+{
+    Limiter__AcquireRequest *request = ARENA_NEW(arena, Limiter__AcquireRequest);
+    limiter__acquire_request__init(request);
+    request->tenant = (char *)plan->tenant;
+    request->id = (ProtobufCBinaryData){ROUTER_ID_SIZE, (uint8_t *)id};
+    request->session = (ProtobufCBinaryData){ROUTER_ID_SIZE, router->session};
+    request->priority = (Limiter__Priority)plan->generation->priority;
+    request->candidates = ARENA_ARRAY(arena, Limiter__Candidate *, plan->n_candidates);
+    for (size_t i = 0; i < plan->n_candidates; i++) {
+        const struct candidate *c = &plan->candidates[i];
+        if (c->out != REASON_NONE) {
+            continue;
+        }
+        Limiter__TokenEstimate *tokens = ARENA_NEW(arena, Limiter__TokenEstimate);
+        limiter__token_estimate__init(tokens);
+        tokens->input_tokens = c->tokens.input;
+        tokens->cache_read_tokens = c->tokens.cache_read;
+        tokens->cache_write_tokens = c->tokens.cache_write;
+        tokens->max_tokens = c->tokens.max_output;
+        Limiter__Candidate *row = ARENA_NEW(arena, Limiter__Candidate);
+        limiter__candidate__init(row);
+        row->model = (char *)c->resource;
+        row->tokens = tokens;
+        index[request->n_candidates] = i;
+        request->candidates[request->n_candidates++] = row;
+    }
+    return request;
+}
+
+static void grant_fill(struct router *router, struct plan *plan, const Limiter__Verdict *v,
+                       const uint8_t *id, uint64_t sent_ms, struct candidate *chosen,
+                       struct grant *grant)
+{
+    *grant = (struct grant){
+        .candidate = chosen,
+        .tenant = plan->tenant,
+        .fence = v->fence,
+        .generation = v->generation,
+        .use_by_ms = sent_ms + v->waited_ms + v->use_by_ms,
+        .lost_at_ms = sent_ms + v->waited_ms + v->lease_ms - router->config->fence_guard,
+    };
+    memcpy(grant->id, id, ROUTER_ID_SIZE);
+    list_init(&grant->link);
+}
+
+/* One question to the limiter. *verdict lives in arena. */
+static struct status ask(struct router *router, const Limiter__AcquireRequest *request,
+                         struct arena *arena, const Limiter__Verdict **verdict) PARKS
+{
+    void *answer;
+    TRY(rpc_call(router->limiter, &limiter__limiter_service__descriptor, "Acquire", request, arena,
+                 &answer));
+    *verdict = ((Limiter__AcquireResponse *)answer)->verdict;
+    return *verdict != NULL ? STATUS_SUCCESS
+                            : status_of(REASON_PROTOCOL_ERROR, "the limiter sent no verdict");
+}
+
+/* After a question that was not answered: OK when it may be asked again. Whether the limiter has
+ * granted it is not known, so whoever gives up takes it back. */
+static struct status unanswered(struct router *router, struct plan *plan, const uint8_t *id,
+                                struct status s, unsigned tries) PARKS
+{
+    METRIC_ADD(router->metrics.admissions_total, 1, "unreachable");
+    struct status mine = task_status();
+    bool lost = s.code == STATUS_UNAVAILABLE || s.code == STATUS_DEADLINE_EXCEEDED;
+    if (status_ok(mine) && lost && tries < UNREACHABLE_MOST) {
+        mine = task_sleep_ms(100u << tries);
+        if (status_ok(mine)) {
+            return STATUS_SUCCESS;
+        }
+    }
+    limiter_cancel(router, plan, id, plan->candidates[0].resource);
+    if (!status_ok(mine)) {
+        return mine;
+    }
+    if (!lost) {
+        s.detail = arena_string(plan->arena, span_first(span_str(status_text(s)), 512));
+        s.more = NULL;
+        return s; /* the limiter did not understand us: asking again will not help */
+    }
+    return status_retry(REASON_LIMITER_UNREACHABLE, s.retry_after_ms > 0 ? s.retry_after_ms : 1000,
+                        NULL);
+}
+
+/* After a refusal: waits for it to pass, or says why that is no use. */
+static struct status refused(struct router *router, struct plan *plan, const Limiter__Verdict *v,
+                             struct sink *sink, struct waits *waits) PARKS
+{
+    struct refusal r = refusal_of(plan, v);
+    uint64_t wait = wait_for(router, &r, &waits->hints);
+    METRIC_ADD(router->metrics.admissions_total, 1, "refused");
+    if (r.never || wait >= task_left_ms()) {
+        note_skipped_models(plan, v);
+        return refuse(plan, &r);
+    }
+    if (waits->told != r.word || (r.exact && wait > waits->told_ms)) {
+        waits->told = r.word;
+        waits->told_ms = wait;
+        TRY(put_queued(&r, wait, sink));
+    }
+    return wait_alive(router, plan, wait, sink);
+}
+
+static struct status acquire(struct router *router, struct plan *plan, struct sink *sink,
+                             struct grant *grant) PARKS
+{
+    struct waits waits = {0};
+    uint8_t id[ROUTER_ID_SIZE];
+    size_t index[ROUTER_CANDIDATES_MOST];
+    hash_random(id, sizeof(id));
+
+    for (unsigned tries = 0;;) {
+        CLEANUP(arena_drop) struct arena *arena = arena_new(ASK_ARENA);
+        const Limiter__AcquireRequest *request = acquire_request(router, plan, id, index, arena);
+        const Limiter__Verdict *v;
+        uint64_t sent = loop_now_ms(router->loop);
+        struct status s = ask(router, request, arena, &v);
+        if (!status_ok(s)) {
+            TRY(unanswered(router, plan, id, s, tries++));
+        } else if (v->decision != LIMITER__DECISION__DECISION_GRANTED ||
+                   v->candidate >= request->n_candidates) {
+            tries = 0;
+            TRY(refused(router, plan, v, sink, &waits));
+        } else {
+            METRIC_ADD(router->metrics.admissions_total, 1, "granted");
+            note_skipped_models(plan, v);
+            grant_fill(router, plan, v, id, sent, &plan->candidates[index[v->candidate]], grant);
+            return STATUS_SUCCESS;
+        }
+    }
+}
+
+struct status limiter_acquire(struct router *router, struct plan *plan, struct sink *sink,
+                              struct grant *grant)
+{
+    uint64_t begin = loop_now_ms(router->loop);
+    struct status s = acquire(router, plan, sink, grant);
+    plan->queue_ms += loop_now_ms(router->loop) - begin;
+    return s;
+}

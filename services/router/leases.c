@@ -1,0 +1,185 @@
+/*
+ * Leases of this process: one Renew for all of them every few seconds, and the fence. A lease that
+ * was not renewed in time is taken for lost a guard before the limiter gives it to somebody else;
+ * its call is stopped, so that really running calls never exceed what was granted.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/log.h"
+#include "loop/task.h"
+#include "prism/limiter/v1/limiter.pb-c.h"
+#include "router/router.h"
+
+#define RENEW_ARENA (4u << 20)
+
+struct leases {
+    struct router *router;
+    struct list held;
+    size_t n;
+    struct task *task;
+    struct timer fence;
+    struct op ended;
+};
+
+static void lose(struct leases *leases, struct grant *grant)
+{
+    METRIC_ADD(leases->router->metrics.leases_lost_total, 1);
+    leases_drop(leases, grant);
+    task_cancel(grant->task, status_of(REASON_LEASE_LOST, NULL));
+}
+
+/* A timer and not the renewing task: that one may be waiting for a limiter that does not answer. */
+static void set_fence(struct leases *leases)
+{
+    uint64_t next = UINT64_MAX;
+    LIST_EACH (it, &leases->held) {
+        const struct grant *grant = CONTAINER_OF(it, struct grant, link);
+        next = grant->lost_at_ms < next ? grant->lost_at_ms : next;
+    }
+    if (next == UINT64_MAX) {
+        timer_stop(&leases->fence);
+    } else {
+        timer_start(&leases->fence, next);
+    }
+}
+
+static void fence(struct timer *timer)
+{
+    struct leases *leases = CONTAINER_OF(timer, struct leases, fence);
+    uint64_t now = loop_now_ms(leases->router->loop);
+    LIST_EACH (it, &leases->held) {
+        struct grant *grant = CONTAINER_OF(it, struct grant, link);
+        if (grant->lost_at_ms <= now) {
+            lose(leases, grant);
+        }
+    }
+    set_fence(leases);
+}
+
+static ProtobufCBinaryData id_of(uint8_t *id)
+{
+    return (ProtobufCBinaryData){ROUTER_ID_SIZE, id};
+}
+
+static Limiter__Lease **lease_rows(struct leases *leases, struct arena *arena)
+{
+    Limiter__Lease **rows = ARENA_ARRAY(arena, Limiter__Lease *, leases->n);
+    size_t i = 0;
+    LIST_EACH (it, &leases->held) {
+        struct grant *grant = CONTAINER_OF(it, struct grant, link);
+        Limiter__Lease *row = ARENA_NEW(arena, Limiter__Lease);
+        limiter__lease__init(row);
+        /* Copied: the grant may be gone while the request is on its way. */
+        row->id = id_of((uint8_t *)arena_copy(arena, span_of(grant->id, ROUTER_ID_SIZE)).at);
+        row->fence = grant->fence;
+        row->model = arena_string(arena, span_str(grant->candidate->resource));
+        row->tenant = arena_string(arena, span_str(grant->tenant));
+        row->output_tokens = grant->output_tokens;
+        rows[i++] = row;
+    }
+    return rows;
+}
+
+static bool is_lost(const Limiter__RenewResponse *reply, const uint8_t *id)
+{
+    for (size_t i = 0; i < reply->n_lost_ids; i++) {
+        if (reply->lost_ids[i].len == ROUTER_ID_SIZE &&
+            memcmp(reply->lost_ids[i].data, id, ROUTER_ID_SIZE) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool was_asked(const Limiter__RenewRequest *request, const uint8_t *id)
+{
+    for (size_t i = 0; i < request->n_leases; i++) {
+        if (memcmp(request->leases[i]->id.data, id, ROUTER_ID_SIZE) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void renew(struct leases *leases) PARKS
+{
+    struct router *router = leases->router;
+    if (leases->n == 0) {
+        return;
+    }
+    CLEANUP(arena_drop) struct arena *arena = arena_new(RENEW_ARENA);
+    Limiter__RenewRequest request = LIMITER__RENEW_REQUEST__INIT;
+    request.session = id_of(router->session);
+    request.n_leases = leases->n;
+    request.leases = lease_rows(leases, arena);
+    uint64_t sent = loop_now_ms(router->loop);
+    void *answer;
+    struct status s = rpc_call(router->limiter, &limiter__limiter_service__descriptor, "Renew",
+                               &request, arena, &answer);
+    if (!status_ok(s)) {
+        LOG(WARN, "leases not renewed", KV("leases", request.n_leases), KV("err", s));
+        return;
+    }
+    const Limiter__RenewResponse *reply = answer;
+    uint64_t until = sent + reply->waited_ms + reply->lease_ms;
+    LIST_EACH (it, &leases->held) {
+        struct grant *grant = CONTAINER_OF(it, struct grant, link);
+        if (is_lost(reply, grant->id)) {
+            lose(leases, grant);
+        } else if (was_asked(&request, grant->id) && until > router->config->fence_guard) {
+            grant->lost_at_ms = until - router->config->fence_guard;
+        }
+    }
+    set_fence(leases);
+}
+
+static void keep(void *arg) PARKS
+{
+    struct leases *leases = arg;
+    while (status_ok(task_sleep_ms(leases->router->config->renew))) {
+        renew(leases);
+    }
+    op_done(&leases->ended, STATUS_SUCCESS);
+}
+
+struct leases *leases_start(struct router *router)
+{
+    struct leases *leases = ALLOC(struct leases);
+    leases->router = router;
+    list_init(&leases->held);
+    timer_init(&leases->fence, router->loop, fence);
+    op_init(&leases->ended, router->loop, NULL, NULL);
+    struct task_options options = {.name = "leases", .deadline_ms = TASK_DEADLINE_NONE};
+    leases->task = task_spawn(router->loop, &options, keep, leases);
+    return leases;
+}
+
+void leases_stop(struct leases *leases)
+{
+    task_cancel(leases->task, status_of(REASON_SHUTTING_DOWN, NULL));
+    struct status s = op_wait_firmly(&leases->ended);
+    check(status_ok(s) && list_empty(&leases->held));
+    free(leases);
+}
+
+void leases_hold(struct leases *leases, struct grant *grant)
+{
+    grant->task = task_self();
+    list_push_back(&leases->held, &grant->link);
+    leases->n++;
+    set_fence(leases);
+    METRIC_SET(leases->router->metrics.leases, (double)leases->n);
+}
+
+void leases_drop(struct leases *leases, struct grant *grant)
+{
+    if (list_empty(&grant->link)) {
+        return;
+    }
+    list_remove(&grant->link);
+    leases->n--;
+    set_fence(leases);
+    METRIC_SET(leases->router->metrics.leases, (double)leases->n);
+}

@@ -1,0 +1,228 @@
+/* The catalogue as callers see it, with the limiter's present opinion of each model. */
+#include <string.h>
+
+#include "base/clock.h"
+#include "prism/limiter/v1/limiter.pb-c.h"
+#include "router/router.h"
+
+#define PEEK_ARENA (1u << 20)
+#define PAGE_MOST  200
+#define PAGE_USUAL 50
+
+const struct catalogue_model *models_find(const struct catalogue *catalogue, const char *name)
+{
+    struct span wanted = span_str(name);
+    if (span_starts(wanted, SPAN("models/"))) {
+        name += strlen("models/");
+    }
+    return catalogue_find(catalogue, name);
+}
+
+static char *date(struct arena *arena, uint64_t wall_s)
+{
+    if (wall_s == 0) {
+        return arena_string(arena, SPAN_NONE);
+    }
+    CLEANUP(buf_clear) struct buf text;
+    buf_init(&text, 64);
+    clock_add_rfc3339(&text, wall_s * 1000);
+    return arena_string(arena, span_first(buf_span(&text), strlen("2026-01-02")));
+}
+
+char *models_legacy_warning(const struct catalogue_model *model, struct arena *arena)
+{
+    return model->gone_from_s > 0 ? arena_printf(arena, "%s is a legacy model; it ends on %s",
+                                                 model->name, date(arena, model->gone_from_s))
+                                  : arena_printf(arena, "%s is a legacy model", model->name);
+}
+
+static Router__ModelCapabilities *capabilities(const struct catalogue_model *model,
+                                               struct arena *arena)
+{
+    static const Router__ModelCapabilities__Temperature temperatures[] = {
+        [CATALOGUE_TEMPERATURE_YES] = ROUTER__MODEL_CAPABILITIES__TEMPERATURE__TEMPERATURE_ANY,
+        [CATALOGUE_TEMPERATURE_ONLY_1] =
+            ROUTER__MODEL_CAPABILITIES__TEMPERATURE__TEMPERATURE_ONLY_ONE,
+        [CATALOGUE_TEMPERATURE_NEVER] = ROUTER__MODEL_CAPABILITIES__TEMPERATURE__TEMPERATURE_NEVER,
+    };
+    Router__ModelCapabilities *out = ARENA_NEW(arena, Router__ModelCapabilities);
+    router__model_capabilities__init(out);
+    out->thinking_budget = model->thinking == CATALOGUE_THINKING_BUDGET;
+    out->thinking_adaptive = model->thinking == CATALOGUE_THINKING_ADAPTIVE;
+    out->temperature = temperatures[model->temperature];
+    return out;
+}
+
+static Router__ModelLimits *limits(const struct catalogue_model *model, struct arena *arena)
+{
+    Router__ModelLimits *out = ARENA_NEW(arena, Router__ModelLimits);
+    router__model_limits__init(out);
+    out->context_window_tokens = model->context_window;
+    out->max_output_tokens = model->max_output;
+    out->requests_per_minute = model->requests_per_minute;
+    out->tokens_per_minute = model->tokens_per_minute;
+    out->concurrency = (uint32_t)model->concurrency;
+    out->output_burndown = model->estimate.burn;
+    out->expected_output_tokens = model->estimate.expected_output;
+    return out;
+}
+
+static Router__ModelPrices *prices(const struct catalogue_model *model, struct arena *arena)
+{
+    Router__ModelPrices *out = ARENA_NEW(arena, Router__ModelPrices);
+    router__model_prices__init(out);
+    out->input_micro_usd_per_million = (int64_t)model->price.input;
+    out->output_micro_usd_per_million = (int64_t)model->price.output;
+    out->cache_read_micro_usd_per_million = (int64_t)model->price.cache_read;
+    out->cache_write_micro_usd_per_million = (int64_t)model->price.cache_write;
+    return out;
+}
+
+static Router__Model *model_of(const struct catalogue_model *model, struct arena *arena)
+{
+    static const Router__Model__Lifecycle lifecycles[] = {
+        [CATALOGUE_ACTIVE] = ROUTER__MODEL__LIFECYCLE__LIFECYCLE_ACTIVE,
+        [CATALOGUE_LEGACY] = ROUTER__MODEL__LIFECYCLE__LIFECYCLE_LEGACY,
+        [CATALOGUE_GONE] = ROUTER__MODEL__LIFECYCLE__LIFECYCLE_GONE,
+    };
+    Router__Model *out = ARENA_NEW(arena, Router__Model);
+    router__model__init(out);
+    out->name = arena_printf(arena, "models/%s", model->name);
+    out->display_name = arena_string(arena, span_str(model->title));
+    out->tier = model->tier;
+    out->model_id = arena_string(arena, span_str(model->model_id));
+    out->regions = ARENA_ARRAY(arena, char *, model->n_regions);
+    out->n_regions = model->n_regions;
+    for (size_t i = 0; i < model->n_regions; i++) {
+        out->regions[i] = arena_string(arena, span_str(model->regions[i]));
+    }
+    out->lifecycle = lifecycles[catalogue_lifecycle_at(model, clock_wall_ms() / 1000)];
+    out->legacy_date = date(arena, model->legacy_from_s);
+    out->end_of_life_date = date(arena, model->gone_from_s);
+    out->capabilities = capabilities(model, arena);
+    out->limits = limits(model, arena);
+    out->prices = prices(model, arena);
+    if (out->lifecycle == ROUTER__MODEL__LIFECYCLE__LIFECYCLE_GONE) {
+        out->state = ROUTER__MODEL__STATE__STATE_GONE;
+    }
+    return out;
+}
+
+static Router__Model__State state_of(Limiter__ResourceState state)
+{
+    switch (state) {
+    case LIMITER__RESOURCE_STATE__RESOURCE_STATE_OPEN:
+        return ROUTER__MODEL__STATE__STATE_OPEN;
+    case LIMITER__RESOURCE_STATE__RESOURCE_STATE_COOLDOWN:
+        return ROUTER__MODEL__STATE__STATE_COOLDOWN;
+    case LIMITER__RESOURCE_STATE__RESOURCE_STATE_BREAKER_OPEN:
+        return ROUTER__MODEL__STATE__STATE_BREAKER_OPEN;
+    case LIMITER__RESOURCE_STATE__RESOURCE_STATE_HALF_OPEN:
+        return ROUTER__MODEL__STATE__STATE_HALF_OPEN;
+    case LIMITER__RESOURCE_STATE__RESOURCE_STATE_GONE:
+        return ROUTER__MODEL__STATE__STATE_GONE;
+    case LIMITER__RESOURCE_STATE__RESOURCE_STATE_CLOSED:
+    case LIMITER__RESOURCE_STATE__RESOURCE_STATE_STATE_LOST:
+        return ROUTER__MODEL__STATE__STATE_CLOSED;
+    case LIMITER__RESOURCE_STATE__RESOURCE_STATE_UNSPECIFIED:
+    case _LIMITER__RESOURCE_STATE_IS_INT_SIZE:
+        break;
+    }
+    return ROUTER__MODEL__STATE__STATE_UNSPECIFIED;
+}
+
+static void take_state(Router__Model *model, const Limiter__Resource *resource, struct arena *arena)
+{
+    if (model->state == ROUTER__MODEL__STATE__STATE_GONE) {
+        return; /* the catalogue's dates are final */
+    }
+    model->state = state_of(resource->state);
+    model->state_reason = arena_string(arena, span_str(resource->note));
+    if (resource->state_ms > 0) {
+        uint64_t until = clock_wall_ms() + resource->state_ms;
+        model->state_until = ARENA_NEW(arena, Google__Protobuf__Timestamp);
+        google__protobuf__timestamp__init(model->state_until);
+        model->state_until->seconds = (int64_t)(until / 1000);
+        model->state_until->nanos = (int32_t)(until % 1000) * 1000000;
+    }
+}
+
+/* Best effort: without the limiter the states stay unspecified and say why. */
+static void ask_states(struct router *router, struct arena *arena, Router__Model **models,
+                       size_t n) PARKS
+{
+    Limiter__PeekRequest request = LIMITER__PEEK_REQUEST__INIT;
+    request.resources = ARENA_ARRAY(arena, char *, n);
+    request.n_resources = n;
+    for (size_t i = 0; i < n; i++) {
+        request.resources[i] = models[i]->name + strlen("models/");
+    }
+    void *answer;
+    struct status s = n > 0 ? rpc_call(router->limiter, &limiter__limiter_service__descriptor,
+                                       "Peek", &request, arena, &answer)
+                            : status_of(REASON_RESOURCE_UNKNOWN, NULL);
+    for (size_t i = 0; i < n; i++) {
+        if (!status_ok(s)) {
+            models[i]->state_reason =
+                arena_string(arena, span_str("the limiter could not be asked"));
+            continue;
+        }
+        const Limiter__PeekResponse *reply = answer;
+        for (size_t k = 0; k < reply->n_resources; k++) {
+            if (strcmp(reply->resources[k]->name, request.resources[i]) == 0) {
+                take_state(models[i], reply->resources[k], arena);
+            }
+        }
+    }
+}
+
+struct status models_list(struct rpc *rpc, const void *arg)
+{
+    const Router__ListModelsRequest *request = arg;
+    struct router *router = rpc_service(rpc);
+    struct arena *arena = rpc_arena(rpc);
+    uint64_t first = 0;
+    if (request->page_size < 0) {
+        return rpc_bad_field(rpc, "page_size", "is negative");
+    }
+    if (request->page_token[0] != '\0' && !span_parse_u64(span_str(request->page_token), &first)) {
+        return rpc_bad_field(rpc, "page_token", "is not a token of this method");
+    }
+    size_t most = request->page_size == 0          ? PAGE_USUAL
+                  : request->page_size > PAGE_MOST ? PAGE_MOST
+                                                   : (size_t)request->page_size;
+    struct catalogue *catalogue = catalogue_ref(router->catalogue);
+    Router__ListModelsResponse response = ROUTER__LIST_MODELS_RESPONSE__INIT;
+    response.models = ARENA_ARRAY(arena, Router__Model *, catalogue->n_models);
+    for (size_t i = 0; i < catalogue->n_models; i++) {
+        Router__Model *model = model_of(&catalogue->models[i], arena);
+        if (request->hide_gone && model->lifecycle == ROUTER__MODEL__LIFECYCLE__LIFECYCLE_GONE) {
+            continue;
+        }
+        uint64_t place = (uint64_t)response.total_size++;
+        if (place >= first && response.n_models < most) {
+            response.models[response.n_models++] = model;
+        }
+    }
+    catalogue_unref(catalogue);
+    if (first + response.n_models < (uint64_t)response.total_size) {
+        response.next_page_token = arena_printf(arena, "%lu", first + response.n_models);
+    }
+    ask_states(router, arena, response.models, response.n_models);
+    return rpc_send(rpc, &response);
+}
+
+struct status models_get(struct rpc *rpc, const void *arg)
+{
+    const Router__GetModelRequest *request = arg;
+    struct router *router = rpc_service(rpc);
+    struct arena *arena = rpc_arena(rpc);
+    const struct catalogue_model *found = models_find(router->catalogue, request->name);
+    if (found == NULL) {
+        return rpc_not_found(rpc, REASON_MODEL_UNKNOWN, "prism.router.v1.Model", request->name);
+    }
+    Router__GetModelResponse response = ROUTER__GET_MODEL_RESPONSE__INIT;
+    response.model = model_of(found, arena);
+    ask_states(router, arena, &response.model, 1);
+    return rpc_send(rpc, &response);
+}

@@ -1,0 +1,185 @@
+/* The candidates of a call and what becomes of them. */
+#include <string.h>
+
+#include "base/clock.h"
+#include "codec/hash.h"
+#include "codec/retry.h"
+#include "loop/task.h"
+#include "router/router.h"
+
+static void skip(struct plan *plan, const struct catalogue_model *model, const char *reason)
+{
+    Router__SkippedModel *skipped = ARENA_NEW(plan->arena, Router__SkippedModel);
+    router__skipped_model__init(skipped);
+    skipped->model = arena_printf(plan->arena, "models/%s", model->name);
+    skipped->tier = model->tier;
+    skipped->n_reasons = 1;
+    skipped->reasons = ARENA_NEW(plan->arena, char *);
+    skipped->reasons[0] = arena_string(plan->arena, span_str(reason));
+    plan->skipped[plan->n_skipped++] = skipped;
+}
+
+static void consider(struct router *router, struct plan *plan, const struct catalogue_model *model)
+{
+    if (catalogue_lifecycle_at(model, plan->begin_wall_ms / 1000) == CATALOGUE_GONE) {
+        skip(plan, model, reason_name(REASON_TIER_GONE));
+        return;
+    }
+    struct candidate *candidate = &plan->candidates[plan->n_candidates];
+    reshape(router, plan->generation, model, plan->arena, candidate);
+    if (candidate->tokens.input + candidate->tokens.max_output > model->context_window) {
+        skip(plan, model, reason_name(REASON_CONTEXT_WINDOW_EXCEEDED));
+        return;
+    }
+    plan->n_candidates++;
+}
+
+static bool wanted(const Router__Generation *g, const struct catalogue_model *model)
+{
+    for (size_t i = 0; i < g->n_tiers; i++) {
+        if (g->tiers[i] == model->tier) {
+            return true;
+        }
+    }
+    return g->n_tiers == 0 && model->tier > 0;
+}
+
+static void choose(struct router *router, struct plan *plan)
+{
+    const Router__Generation *g = plan->generation;
+    for (size_t i = 0; i < g->n_models; i++) {
+        consider(router, plan, models_find(plan->catalogue, g->models[i]));
+    }
+    if (g->n_models > 0) {
+        return;
+    }
+    for (size_t i = 0; i < plan->catalogue->n_models; i++) {
+        const struct catalogue_model *model = &plan->catalogue->models[i];
+        if (wanted(g, model) && plan->n_candidates < ROUTER_CANDIDATES_MOST) {
+            consider(router, plan, model);
+        }
+    }
+}
+
+struct status plan_make(struct router *router, const Router__Generation *g, const char *tenant,
+                        struct arena *arena, struct plan *plan)
+{
+    *plan = (struct plan){
+        .catalogue = catalogue_ref(router->catalogue),
+        .generation = g,
+        .tenant = tenant,
+        .tenant_pool = arena_printf(arena, "tenant:%s", tenant),
+        .arena = arena,
+        .attempts_most = router->config->max_attempts,
+        .begin_ms = loop_now_ms(router->loop),
+        .begin_wall_ms = clock_wall_ms(),
+        .skipped = ARENA_ARRAY(arena, Router__SkippedModel *, CATALOGUE_MODELS_MOST),
+    };
+    if (g->max_attempts > 0 && g->max_attempts < plan->attempts_most) {
+        plan->attempts_most = g->max_attempts;
+    }
+    if (g->call_id.len == ROUTER_ID_SIZE) {
+        memcpy(plan->call_id, g->call_id.data, ROUTER_ID_SIZE);
+    } else {
+        hash_random(plan->call_id, ROUTER_ID_SIZE);
+    }
+    choose(router, plan);
+    if (plan->n_candidates > 0) {
+        return STATUS_SUCCESS;
+    }
+    for (size_t i = 0; i < plan->n_skipped; i++) {
+        if (strcmp(plan->skipped[i]->reasons[0], reason_name(REASON_CONTEXT_WINDOW_EXCEEDED)) ==
+            0) {
+            return status_of(REASON_CONTEXT_WINDOW_EXCEEDED, NULL);
+        }
+    }
+    return status_of(REASON_NO_TIER_AVAILABLE, g->n_tiers > 0
+                                                   ? "no living model has one of these tiers"
+                                                   : "every model is retired");
+}
+
+void plan_drop(struct plan **plan)
+{
+    catalogue_unref((*plan)->catalogue);
+}
+
+/* --- what is next ----------------------------------------------------------------------------- */
+
+static size_t candidates_in(const struct plan *plan)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < plan->n_candidates; i++) {
+        n += plan->candidates[i].out == REASON_NONE;
+    }
+    return n;
+}
+
+/* The whole chain failed: everything that may come back does, after a wait. */
+static bool next_round(struct router *router, struct plan *plan, struct status *s) PARKS
+{
+    for (size_t i = 0; i < plan->n_candidates; i++) {
+        if (!plan->candidates[i].out_for_good) {
+            plan->candidates[i].out = REASON_NONE;
+        }
+    }
+    if (candidates_in(plan) == 0) {
+        *s = status_of(
+            REASON_NO_TIER_AVAILABLE,
+            arena_printf(plan->arena, "no model is left; the last one said: %s", status_text(*s)));
+        return false;
+    }
+    uint32_t random;
+    hash_random(&random, sizeof(random));
+    uint64_t wait = retry_backoff_ms(plan->rounds++, router->config->backoff,
+                                     router->config->backoff_most, random);
+    if (wait >= task_left_ms()) {
+        *s = status_retry(REASON_NO_TIER_AVAILABLE, (uint32_t)wait,
+                          arena_printf(plan->arena, "every model failed; the last one said: %s",
+                                       status_text(*s)));
+        return false;
+    }
+    struct status slept = task_sleep_ms(wait);
+    if (!status_ok(slept)) {
+        *s = slept;
+        return false;
+    }
+    return true;
+}
+
+bool plan_goes_on(struct router *router, struct plan *plan, struct status *s)
+{
+    struct attempt *last = &plan->attempts[plan->n_attempts - 1];
+    enum reason_class class = reason_class(s->reason);
+    if (s->reason == REASON_GRANT_EXPIRED) {
+        plan->n_attempts--; /* nothing was sent: ask for another grant */
+        return status_ok(task_status());
+    }
+    if (class != CLASS_TRY_NEXT_TIER && class != CLASS_SKIP_TIER) {
+        return false;
+    }
+    struct status mine = task_status();
+    if (!status_ok(mine)) {
+        *s = mine;
+        return false;
+    }
+    struct candidate *failed = &plan->candidates[last->candidate - plan->candidates];
+    failed->out = s->reason;
+    failed->out_for_good = class == CLASS_SKIP_TIER;
+    if (plan->n_attempts >= plan->attempts_most) {
+        *s = status_of(REASON_ATTEMPTS_USED_UP,
+                       arena_printf(plan->arena, "%zu requests failed; the last one: %s",
+                                    plan->n_attempts, status_text(*s)));
+        return false;
+    }
+    if (candidates_in(plan) == 0) {
+        return next_round(router, plan, s);
+    }
+    if (router->config->fallback_wait > 0) {
+        struct status slept = task_sleep_ms(router->config->fallback_wait);
+        if (!status_ok(slept)) {
+            *s = slept;
+            return false;
+        }
+    }
+    return true;
+}
