@@ -30,7 +30,8 @@ struct http_server {
     uint16_t port;
     bool again; /* MHD must look once more at what it left */
     bool stopping;
-    struct op *idle; /* of http_server_stop: the last handler has returned */
+    bool waiting;   /* http_server_stop, for idle */
+    struct op idle; /* the last handler has returned */
 };
 
 enum answer {
@@ -157,8 +158,8 @@ static void exchange_handle(void *arg) PARKS
     exchange_resume(exchange);
     exchange_release(exchange);
     server->running--;
-    if (server->running == 0 && server->idle != NULL) {
-        op_done(server->idle, STATUS_SUCCESS);
+    if (server->running == 0 && server->waiting) {
+        op_done(&server->idle, STATUS_SUCCESS);
     }
 }
 
@@ -375,10 +376,10 @@ void http_server_stop(struct http_server *server)
         }
     }
     if (server->running > 0) {
-        struct op idle;
-        op_init(&idle, server->loop, NULL, NULL);
-        server->idle = &idle;
-        (void)!status_ok(op_wait_firmly(&idle));
+        op_init(&server->idle, server->loop, NULL, NULL);
+        server->waiting = true;
+        struct status s = op_wait_firmly(&server->idle);
+        (void)s; /* it cannot fail */
     }
     server_turn(server); /* the last answers go out */
     fd_watch_stop(server->watch);
