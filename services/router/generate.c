@@ -17,9 +17,10 @@ static struct status put_completed(struct plan *plan, struct sink *sink,
     return sink->put(sink, &event);
 }
 
-static struct status put_restarted(const struct plan *plan, struct sink *sink) PARKS
+/* broken may be an attempt that was taken back, because it never went out. */
+static struct status put_restarted(const struct plan *plan, const struct attempt *broken,
+                                   struct sink *sink) PARKS
 {
-    const struct attempt *broken = &plan->attempts[plan->n_attempts - 1];
     if (!broken->output_sent) {
         return STATUS_SUCCESS;
     }
@@ -48,7 +49,7 @@ static struct status run(struct router *router, struct plan *plan, struct sink *
         s = relay(router, plan, &grant, sink, attempt, completed, hashes);
         limiter_complete(router, plan, &grant, attempt); /* its own task */
         if (!status_ok(s) && plan_goes_on(router, plan, &s)) {
-            s = put_restarted(plan, sink);
+            s = put_restarted(plan, attempt, sink);
         } else {
             break;
         }
@@ -75,7 +76,9 @@ static struct status call(struct rpc *rpc, const char *tenant, const Router__Gen
     struct router *router = rpc_service(rpc);
     struct arena *arena = rpc_arena(rpc);
     CLEANUP(plan_drop) struct plan *plan = ARENA_NEW(arena, struct plan);
-    Router__Completed completed = ROUTER__COMPLETED__INIT;
+    /* In the arena: a sink may keep it for its reply. */
+    Router__Completed *completed = ARENA_NEW(arena, Router__Completed);
+    router__completed__init(completed);
     struct record_hashes hashes = {0};
 
     TRY(request_check(rpc, tenant, g, router, &tenant));
@@ -86,10 +89,10 @@ static struct status call(struct rpc *rpc, const char *tenant, const Router__Gen
         return status_of(REASON_REQUEST_ID_REUSED, "a call with this call_id is running");
     }
     map_set(router->running, id, plan);
-    struct status s = run(router, plan, sink, &completed, &hashes);
+    struct status s = run(router, plan, sink, completed, &hashes);
     map_remove(router->running, id);
 
-    records_add(router, plan, s, &completed, &hashes); /* one CallRecord, spooled */
+    records_add(router, plan, s, completed, &hashes); /* one CallRecord, spooled */
     count(router, plan, s);
     return s;
 }
