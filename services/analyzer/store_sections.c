@@ -220,17 +220,11 @@ static struct status end_task(struct db_tx *tx, struct run_job *job)
                         job->arena);
 }
 
-static bool has_result(const Analyzer__SectionResult *result)
-{
-    return result->outcome == ANALYZER__OUTCOME__OUTCOME_OK ||
-           result->outcome == ANALYZER__OUTCOME__OUTCOME_REPAIRED;
-}
-
 static struct status finish_tx(struct db_tx *tx, void *arg)
 {
     struct run_job *job = arg;
     const Analyzer__SectionResult *result = job->result;
-    bool good = has_result(result);
+    bool good = result_has_answer(result);
     TRY(check_owner(tx, job));
     TRY(db_exec(tx,
                 "UPDATE sections SET state = ?, outcome = ?, risk_level = ?, result = ?"
