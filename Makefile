@@ -3,6 +3,7 @@
 
 FLAVOR ?= release
 OUT     = out/$(FLAVOR)
+Q       = $(if $(V),,@)# make V=1 shows the commands
 SERVICES = router limiter analyzer simulator prismctl
 BINS    = $(foreach s,$(SERVICES),$(OUT)/bin/$(if $(filter prismctl,$(s)),$(s),prism-$(s)))
 
@@ -36,17 +37,17 @@ $(OUT)/obj/libs/loop/task.o: CFLAGS_FORTIFY =
 
 $(OUT)/obj/%.o: %.c | $(GEN_HDRS)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_PRISM) $(CFLAGS_FORTIFY) -include base/banned.h -c -o $@ $<
+	$(Q)$(CC) $(CFLAGS_PRISM) $(CFLAGS_FORTIFY) -include base/banned.h -c -o $@ $<
 
 $(OUT)/obj/$(GEN)/%.o: $(GEN)/%.c | $(GEN_HDRS)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_PRISM) -Wno-missing-braces -Wno-missing-prototypes -c -o $@ $<
+	$(Q)$(CC) $(CFLAGS_PRISM) -Wno-missing-braces -Wno-missing-prototypes -c -o $@ $<
 
 $(LIBPRISM): $(LIB_OBJS)
 	@rm -f $@
-	$(AR) rcsD $@ $^
+	$(Q)$(AR) qcsD $@ $^
 
-LINK = $(CC) $(LDFLAGS_FLAVOR) -Wl,--gc-sections -Wl,--as-needed $(LDFLAGS) -o $@
+LINK = $(Q)$(CC) $(LDFLAGS_FLAVOR) -Wl,--gc-sections -Wl,--as-needed $(LDFLAGS) -o $@
 
 define service_rule
 $(OUT)/bin/$(if $(filter prismctl,$(1)),$(1),prism-$(1)): $(call service_objs,$(1)) $(LIBPRISM)
@@ -66,9 +67,10 @@ LIBTEST = $(OUT)/libtest.a
 
 $(LIBTEST): $(TEST_COMMON) $(TEST_SERVICE_OBJS)
 	@rm -f $@
-	$(AR) rcsD $@ $^
+	$(Q)$(AR) qcsD $@ $^
 
 $(OUT)/obj/tests/%.o: INCLUDES += -Itests
+$(OUT)/obj/tests/%.o: CFLAGS_FLAVOR += -Wno-frame-larger-than
 $(OUT)/test/%: $(OUT)/obj/tests/unit/%.o $(LIBTEST) $(LIBPRISM)
 	@mkdir -p $(@D)
 	$(LINK) $^ $(PKG_LIBS) -lcmocka

@@ -41,8 +41,8 @@ static struct status dump(struct rpc *rpc, const void *message)
     if (strcmp(word, "who") == 0) {
         const struct task_context *context = task_context();
         return reply_text(rpc, arena_printf(rpc_arena(rpc), "%s %s %s %s %s", context->request_id,
-                                            context->tenant, context->task_id,
-                                            rpc_method_name(rpc), rpc_peer(rpc)));
+                                            context->tenant, context->task_id, rpc_method_name(rpc),
+                                            rpc_peer(rpc)));
     }
     if (strcmp(word, "gate") == 0) {
         TRY(wait_for_gate(f));
@@ -162,10 +162,8 @@ static const struct rpc_method limiter_methods[] = {
 };
 
 static const struct rpc_method router_methods[] = {
-    {"Generate", RPC_SERVER_STREAM, generate},
-    {"GenerateOnce", RPC_UNARY, NULL},
-    {"ListModels", RPC_UNARY, NULL},
-    {"GetModel", RPC_UNARY, NULL},
+    {"Generate", RPC_SERVER_STREAM, generate}, {"GenerateOnce", RPC_UNARY, NULL},
+    {"ListModels", RPC_UNARY, NULL},           {"GetModel", RPC_UNARY, NULL},
     {"WatchModels", RPC_SERVER_STREAM, NULL},
 };
 

@@ -101,18 +101,18 @@ static void collect(void *arg)
     }
 }
 
-/* Once, not at each scrape: a value that trembles looks like restarts. */
+/* Once and in whole seconds: a value that trembles looks like restarts. */
 static void set_start_time(void)
 {
     uint64_t fields[STAT_FIELDS];
     if (!read_stat(fields)) {
         return;
     }
-    double age = (double)clock_boot_ms() / 1000 -
-                 (double)fields[STAT_START_TIME] / (double)sysconf(_SC_CLK_TCK);
+    uint64_t age_ms =
+        clock_boot_ms() - fields[STAT_START_TIME] * 1000 / (uint64_t)sysconf(_SC_CLK_TCK);
     METRIC_SET(metric_gauge("process_start_time_seconds", "",
                             "Start time of the process since unix epoch in seconds."),
-               (double)clock_wall_ms() / 1000 - age);
+               (double)((clock_wall_ms() - age_ms) / 1000));
 }
 
 void process_metrics_start(void)

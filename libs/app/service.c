@@ -15,6 +15,7 @@
 #include "base/file.h"
 #include "base/metric.h"
 #include "loop/task.h"
+#include "net/listen.h"
 
 #define ARENA_MOST         (64u << 20)
 #define STRAGGLERS_MS      5000 /* for tasks of the service that outlive its stop() */
@@ -132,17 +133,39 @@ static const char *address_at(const struct app *app, size_t offset)
     return *(const char *const *)((const char *)app->config + offset);
 }
 
+static struct status not_an_address(struct app *app, const char *address)
+{
+    return status_of(REASON_CONFIG_INVALID,
+                     arena_printf(app->arena, "%s is not one host:port", address));
+}
+
 static struct status open_http(struct app *app, const char *address,
                                struct http_server_options options, struct http_server **out)
 {
     struct span host;
     if (!address_split(span_str(address), &host, &options.port)) {
-        return status_of(REASON_CONFIG_INVALID,
-                         arena_printf(app->arena, "%s is not one host:port", address));
+        return not_an_address(app, address);
     }
     options.host = arena_string(app->arena, host);
     options.arena = app->arena;
     return http_server_start(app->loop, &options, out);
+}
+
+/* gRPC does not say why it could not bind; the kernel does. */
+static struct status why_not_bound(struct app *app, const char *address, struct status otherwise)
+{
+    struct span host;
+    uint16_t port;
+    int fd;
+    if (!address_split(span_str(address), &host, &port)) {
+        return not_an_address(app, address);
+    }
+    struct status s = listen_open(arena_string(app->arena, host), port, app->arena, &fd, &port);
+    if (status_ok(s)) {
+        close(fd);
+        return otherwise;
+    }
+    return s;
 }
 
 static struct status open_rpc(struct app *app, const char *address)
@@ -162,7 +185,8 @@ static struct status open_rpc(struct app *app, const char *address)
         .services = app->services,
         .n_services = n,
     };
-    return rpc_server_start(app->wire, &options, &app->rpc_server);
+    struct status s = rpc_server_start(app->wire, &options, &app->rpc_server);
+    return status_ok(s) ? s : why_not_bound(app, address, s);
 }
 
 static bool open_ports(struct app *app)
@@ -199,6 +223,14 @@ static const char *bound(struct app *app, size_t offset, uint16_t port)
     const char *address = address_at(app, offset);
     int host = (int)(strrchr(address, ':') - address);
     return arena_printf(app->arena, "%.*s:%u", host, address, (unsigned)port);
+}
+
+/* Whoever waits for the file must not find the one of an earlier life. */
+static void forget_ready_file(const struct app *app)
+{
+    if (app->common.ready_file[0] != '\0') {
+        unlink(app->common.ready_file);
+    }
 }
 
 static bool announce(struct app *app)
@@ -240,6 +272,8 @@ static void await_stragglers(struct app *app) PARKS
 
 static void end(struct app *app, uint64_t grace_ms) PARKS
 {
+    app->draining = true;
+    forget_ready_file(app);
     readiness_set(app->readiness, "serving", false, "the process is shutting down");
     health_end(app->health);
     LOG(DEBUG, "drain: not ready any more");
@@ -286,7 +320,7 @@ static void on_signal(void *arg, int signal)
 {
     struct app *app = arg;
     if (app->draining) {
-        LOG(WARN, "second signal: ending at once", KV("signal", strsignal(signal)));
+        LOG(WARN, "signal while shutting down: ending at once", KV("signal", strsignal(signal)));
         _exit(1);
     }
     LOG(INFO, "shutting down", KV("signal", strsignal(signal)));
@@ -303,6 +337,7 @@ static void on_signal(void *arg, int signal)
 static void live(void *arg) PARKS
 {
     struct app *app = arg;
+    forget_ready_file(app);
     bool announced = start(app) && open_ports(app) && announce(app);
     if (announced) {
         (void)!status_ok(op_wait(&app->terminated));

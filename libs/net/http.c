@@ -57,6 +57,8 @@ struct http {
 /* --- what happened, in our words -----------------------------------------------------------------
  */
 
+#define LOST_UNANSWERED "the connection closed without an answer"
+
 /* For transfers that sent something: whether it was taken is not known. All others are
  * CONNECT_FAILED, and codes that are missing here are PROTOCOL_ERROR. */
 static const struct {
@@ -64,13 +66,15 @@ static const struct {
     enum reason reason;
     const char *detail; /* NULL: curl's text */
 } http_failures[] = {
-    {CURLE_GOT_NOTHING, REASON_CONNECTION_LOST, "the peer closed the connection without an answer"},
+    {CURLE_GOT_NOTHING, REASON_CONNECTION_LOST, LOST_UNANSWERED},
+    /* A second attempt of curl's own, which http_on_ready stops unless it fails before. */
+    {CURLE_ABORTED_BY_CALLBACK, REASON_CONNECTION_LOST, LOST_UNANSWERED},
+    {CURLE_COULDNT_CONNECT, REASON_CONNECTION_LOST, LOST_UNANSWERED},
+    {CURLE_COULDNT_RESOLVE_HOST, REASON_CONNECTION_LOST, LOST_UNANSWERED},
+    {CURLE_SSL_CONNECT_ERROR, REASON_CONNECTION_LOST, LOST_UNANSWERED},
     {CURLE_RECV_ERROR, REASON_CONNECTION_LOST, "the connection broke while receiving"},
     {CURLE_SEND_ERROR, REASON_CONNECTION_LOST, "the connection broke while sending"},
-    {CURLE_SEND_FAIL_REWIND, REASON_CONNECTION_LOST, "the connection broke while sending"},
     {CURLE_PARTIAL_FILE, REASON_CONNECTION_LOST, "the connection closed inside the body"},
-    {CURLE_ABORTED_BY_CALLBACK, REASON_CONNECTION_LOST,
-     "the connection closed when the request had been sent"},
     {CURLE_OPERATION_TIMEDOUT, REASON_TIMED_OUT, NULL},
     {CURLE_WRITE_ERROR, REASON_PROTOCOL_ERROR, "the response's headers are larger than the limit"},
 };
@@ -458,7 +462,9 @@ struct status http_open(struct http_client *client, const struct http_request *r
 
     while (http->phase != HTTP_BODY) {
         if (http->ended) {
-            return status_ok(http->end) ? status_of(REASON_PROTOCOL_ERROR, NULL) : http->end;
+            return !status_ok(http->end) ? http->end
+                                         : status_of(REASON_CONNECTION_LOST,
+                                                     "the connection closed inside the headers");
         }
         TRY(http_wait(http));
     }

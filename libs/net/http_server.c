@@ -90,12 +90,14 @@ static void exchange_suspend(struct http_exchange *exchange)
     MHD_suspend_connection(exchange->connection);
 }
 
-/* MHD goes on with the connection at its next turn. */
+/* MHD goes on with the connection at its next turn, which it does not ask for by itself. */
 static void exchange_resume(struct http_exchange *exchange)
 {
     if (exchange->connection != NULL && exchange->suspended) {
+        struct http_server *server = exchange->server;
         exchange->suspended = false;
         MHD_resume_connection(exchange->connection);
+        timer_start(&server->timer, loop_now_ms(server->loop));
     }
 }
 
@@ -120,11 +122,10 @@ static void exchange_write_done(struct http_exchange *exchange, struct status re
     }
 }
 
-/* Nobody reads the answer any more. */
+/* Nobody reads the answer any more. A write that waits is asked to end with its task. */
 static void exchange_abandon(struct http_exchange *exchange)
 {
     exchange_unwatch(exchange);
-    exchange_write_done(exchange, status_of(REASON_CONNECTION_LOST, "the client left"));
     if (exchange->answer == ANSWER_NONE || exchange->answer == ANSWER_STREAM) {
         exchange->answer = ANSWER_CUT;
         if (exchange->task != NULL) {

@@ -52,7 +52,8 @@ void rpc_call_arm(const struct rpc_entry *entry)
     if (entry->registered != NULL) {
         refused = grpc_server_request_registered_call(
             server->grpc, entry->registered, &rpc->call, &rpc->deadline, &rpc->metadata,
-            rpc_kind_one_request(entry->row->kind) ? &rpc->payload : NULL, queue, queue, &rpc->shell);
+            rpc_kind_one_request(entry->row->kind) ? &rpc->payload : NULL, queue, queue,
+            &rpc->shell);
     } else {
         refused = grpc_server_request_call(server->grpc, &rpc->call, &rpc->details, &rpc->metadata,
                                            queue, queue, &rpc->shell);

@@ -46,8 +46,9 @@ static struct status call_start(struct client_call *call, struct rpc_channel *ch
     buf_addf(&path, "/%s/%s", service->name, method);
     grpc_slice slice = grpc_slice_from_copied_buffer(path.at, path.len);
     call->wire = rpc_channel_hold(channel);
-    call->grpc = grpc_channel_create_call(target, NULL, GRPC_PROPAGATE_DEFAULTS,
-                                          wire_queue(call->wire), slice, NULL, deadline(most_ms), NULL);
+    call->grpc =
+        grpc_channel_create_call(target, NULL, GRPC_PROPAGATE_DEFAULTS, wire_queue(call->wire),
+                                 slice, NULL, deadline(most_ms), NULL);
     grpc_slice_unref(slice);
     grpc_metadata_array_init(&call->headers);
     grpc_metadata_array_init(&call->trailers);

@@ -131,6 +131,10 @@ struct status rpc_recv(struct rpc *rpc, const void **message)
     wire_batch(&rpc->receive, rpc->call, &receive, 1);
     TRY(op_wait(&receiving.op));
     if (rpc->received == NULL) {
+        /* The same event for a caller who has said all and for one who left. */
+        if (grpc_call_failed_before_recv_message(rpc->call)) {
+            return rpc_call_why_over(rpc);
+        }
         *message = NULL;
         return STATUS_SUCCESS;
     }

@@ -88,11 +88,10 @@ struct wire *wire_start(struct loop *loop)
 
 void wire_stop(struct wire *wire)
 {
-    check(wire->held == 0);
     grpc_completion_queue_shutdown(wire->queue);
     /* The last post of the thread: when it is here, so are all others. */
     struct status s = op_wait_firmly(&wire->drained);
-    check(status_ok(s));
+    check(status_ok(s) && wire->held == 0);
     thread_join(wire->thread);
     grpc_completion_queue_destroy(wire->queue);
     grpc_shutdown_blocking();

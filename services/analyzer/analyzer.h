@@ -26,7 +26,7 @@ struct analyzer_config {
 /* clang-format off */
 #include "app/common.def"
 #include "analyzer/config.def"
-/* clang-format on */
+    /* clang-format on */
 };
 
 struct analyzer_metrics {

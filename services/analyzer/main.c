@@ -12,7 +12,7 @@ static const struct config_row rows[] = {
 /* clang-format off */
 #include "app/common.def"
 #include "analyzer/config.def"
-/* clang-format on */
+    /* clang-format on */
 };
 
 static const struct rpc_method analyzer_methods[] = {

@@ -195,10 +195,11 @@ static struct status end_task(struct db_tx *tx, struct run_job *job)
 {
     CLEANUP(db_end) struct db_rows *rows = NULL;
     bool found;
-    TRY(db_query(tx, "SELECT sections, ended, failed FROM tasks WHERE id = ?",
+    TRY(db_query(tx, "SELECT sections, ended, failed, created_ms FROM tasks WHERE id = ?",
                  DB_BIND(DB_TEXT(span_str(job->task_id))), &rows));
     TRY(db_row(rows, &found));
     int64_t sections = db_int(rows, 0), ended = db_int(rows, 1), failed = db_int(rows, 2);
+    uint64_t created_ms = (uint64_t)db_int(rows, 3);
     if (ended < sections) {
         return STATUS_SUCCESS;
     }
@@ -215,6 +216,7 @@ static struct status end_task(struct db_tx *tx, struct run_job *job)
     Analyzer__AnalysisEvent event = ANALYZER__ANALYSIS_EVENT__INIT;
     event.event_case = ANALYZER__ANALYSIS_EVENT__EVENT_DOCUMENT_RESULT;
     event.document_result = result_roll_up(results, n, job->arena);
+    event.document_result->totals->total_ms = job->now_ms - created_ms;
     event.document_result->n_sections = 0; /* each had its own event */
     return store_append(tx, job->task_id, (Analyzer__AnalysisEvent *[]){&event}, 1, job->now_ms,
                         job->arena);

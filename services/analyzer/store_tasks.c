@@ -222,6 +222,8 @@ static struct status get_tx(struct db_tx *tx, void *arg)
         strip(results, n);
     }
     job->task->result = result_roll_up(results, n, job->arena);
+    uint64_t begin = (uint64_t)db_int(rows, 8), end = (uint64_t)db_int(rows, 11);
+    job->task->result->totals->total_ms = end > begin ? end - begin : 0;
     return STATUS_SUCCESS;
 }
 

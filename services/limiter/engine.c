@@ -115,9 +115,7 @@ static void set_retry(const struct engine_turn *turn, const struct engine_acquir
                   &pool);
             later(&when, &pool);
         }
-        bool sooner =
-            when.at_ms < best.at_ms || (when.at_ms == best.at_ms && when.exact && !best.exact);
-        if (sooner && when.at_ms < earlier_opens_ms) {
+        if (when.at_ms < best.at_ms && when.at_ms < earlier_opens_ms) {
             best = when;
         }
         if (model->retry_at_ms < earlier_opens_ms) {

@@ -184,6 +184,9 @@ void engine_peek(const struct engine_rules *rules, uint64_t now_ms,
 struct engine_remaining engine_remaining(const struct engine_rules *rules, uint64_t now_ms,
                                          const struct engine_resource *resource);
 
+/* Calls that run, as far as is known. */
+uint32_t engine_leases_live(const struct engine_resource *resource, uint64_t now_ms);
+
 bool engine_id_eq(const struct engine_id *a, const struct engine_id *b);
 
 #endif

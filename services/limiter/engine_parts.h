@@ -59,7 +59,6 @@ void engine_window_debit(struct engine_resource *resource, const struct engine_t
 
 void engine_leases_judge(const struct engine_resource *resource, const struct engine_turn *turn,
                          struct engine_judgement *judgement);
-uint32_t engine_leases_live(const struct engine_resource *resource, uint64_t now_ms);
 const struct engine_lease *engine_lease_find(const struct engine_resource *resource,
                                              const struct engine_id *id, uint64_t now_ms);
 

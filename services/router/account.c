@@ -101,7 +101,8 @@ Router__CallMetadata *plan_metadata(const struct plan *plan, struct arena *arena
         out->ttft_ms = plan->first_token_ms - plan->begin_ms - plan->queue_ms;
     }
     out->baseline_input_tokens = plan->generation->baseline_input_tokens;
-    const struct attempt *last = plan->n_attempts > 0 ? &plan->attempts[plan->n_attempts - 1] : NULL;
+    const struct attempt *last =
+        plan->n_attempts > 0 ? &plan->attempts[plan->n_attempts - 1] : NULL;
     if (last != NULL && last->reason == REASON_NONE) {
         add_answer(plan, arena, last, out);
     }

@@ -1,26 +1,28 @@
-/* Admission: asking the limiter, waiting as long as it says, and giving grants back. */
-#include <stdlib.h>
+/* Admission: asking the limiter, and waiting as long as it says. */
 #include <string.h>
 
-#include "base/alloc.h"
-#include "base/log.h"
 #include "codec/hash.h"
 #include "codec/retry.h"
 #include "loop/task.h"
 #include "prism/limiter/v1/limiter.pb-c.h"
 #include "router/router.h"
 
-#define REPLY_ARENA     (256u << 10)
+#define ASK_ARENA        (256u << 10)
 #define UNREACHABLE_MOST 3 /* tries before the caller is told */
-#define REPORT_TRIES    5
-#define REPORT_MS       60000
+
+/* What the waits of one admission have come to. */
+struct waits {
+    unsigned hints;   /* waits without a known end so far */
+    const char *told; /* the reason the caller was last told */
+    uint64_t told_ms;
+};
 
 /* What a refusal comes to. */
 struct refusal {
     enum reason reason; /* what the caller is told when it cannot wait */
     const char *word;   /* the limiter's: "REQUESTS" */
     const char *resource;
-    uint64_t retry_ms;  /* 0: unknown, or never */
+    uint64_t retry_ms; /* 0: unknown, or never */
     bool exact;
     bool busy;  /* only a slot of a pool is missing */
     bool never; /* nothing that waiting could change */
@@ -28,7 +30,8 @@ struct refusal {
 
 static const char *reason_word(Limiter__Reason reason)
 {
-    const ProtobufCEnumValue *row = protobuf_c_enum_descriptor_get_value(&limiter__reason__descriptor, reason);
+    const ProtobufCEnumValue *row =
+        protobuf_c_enum_descriptor_get_value(&limiter__reason__descriptor, reason);
     return row != NULL ? row->name + strlen("REASON_") : "UNKNOWN";
 }
 
@@ -71,7 +74,7 @@ static void note_skipped(struct plan *plan, const Limiter__Judgement *j)
 }
 
 /* The models of the last decision that were passed over; a decision replaces the one before. */
-static void note_all_skipped(struct plan *plan, const Limiter__Verdict *v)
+static void note_skipped_models(struct plan *plan, const Limiter__Verdict *v)
 {
     plan->n_skipped = 0;
     for (size_t i = 0; i < v->n_judged; i++) {
@@ -104,14 +107,15 @@ static struct refusal refusal_of(const struct plan *plan, const Limiter__Verdict
             continue;
         }
         bool too_large = has_reason(j, LIMITER__REASON__REASON_TOO_LARGE);
-        r.reason = too_large                          ? REASON_TOO_LARGE_FOR_LIMIT
+        r.reason = too_large                           ? REASON_TOO_LARGE_FOR_LIMIT
                    : strcmp(j->resource, "suite") == 0 ? REASON_SUITE_LIMIT
-                                                      : REASON_TENANT_LIMIT;
-        r.word = arena_string(plan->arena, span_str(reason_word(j->reasons[0])));
-        r.resource = arena_string(plan->arena, span_str(j->resource));
+                                                       : REASON_TENANT_LIMIT;
+        r.word = reason_word(j->reasons[0]);
+        r.resource = strcmp(j->resource, "suite") == 0 ? "suite" : plan->tenant_pool;
         r.busy = j->n_reasons == 1 && has_reason(j, LIMITER__REASON__REASON_CONCURRENCY);
         r.never &= !has_reason(j, LIMITER__REASON__REASON_CONCURRENCY);
         if (too_large) {
+            r.never = true;
             break;
         }
     }
@@ -122,10 +126,10 @@ static struct status refuse(const struct plan *plan, const struct refusal *r)
 {
     struct arena *arena = plan->arena;
     uint32_t retry = r->retry_ms > UINT32_MAX ? UINT32_MAX : (uint32_t)r->retry_ms;
-    struct status s = status_retry(
-        r->reason, r->never ? 0 : (retry > 0 ? retry : 1),
-        arena_printf(arena, "%s (%s%s%s)", reason_text(r->reason), r->resource,
-                     r->resource[0] != '\0' ? ": " : "", r->word));
+    struct status s =
+        status_retry(r->reason, r->never ? 0 : (retry > 0 ? retry : 1),
+                     arena_printf(arena, "%s (%s%s%s)", reason_text(r->reason), r->resource,
+                                  r->resource[0] != '\0' ? ": " : "", r->word));
     if (r->reason == REASON_TENANT_LIMIT || r->reason == REASON_TOO_LARGE_FOR_LIMIT) {
         struct status_violation *row = ARENA_NEW(arena, struct status_violation);
         row->subject = r->resource;
@@ -191,9 +195,9 @@ static uint64_t wait_for(const struct router *router, const struct refusal *r, u
 }
 
 static Limiter__AcquireRequest *acquire_request(struct router *router, const struct plan *plan,
-                                                const uint8_t *id, size_t *index)
+                                                const uint8_t *id, size_t *index,
+                                                struct arena *arena)
 {
-    struct arena *arena = plan->arena;
     Limiter__AcquireRequest *request = ARENA_NEW(arena, Limiter__AcquireRequest);
     limiter__acquire_request__init(request);
     request->tenant = (char *)plan->tenant;
@@ -238,185 +242,98 @@ static void grant_fill(struct router *router, struct plan *plan, const Limiter__
     list_init(&grant->link);
 }
 
-static struct status unreachable(struct router *router, struct status s, unsigned tries) PARKS
+/* One question to the limiter. *verdict lives in arena. */
+static struct status ask(struct router *router, const Limiter__AcquireRequest *request,
+                         struct arena *arena, const Limiter__Verdict **verdict) PARKS
+{
+    void *answer;
+    TRY(rpc_call(router->limiter, &limiter__limiter_service__descriptor, "Acquire", request, arena,
+                 &answer));
+    *verdict = ((Limiter__AcquireResponse *)answer)->verdict;
+    return *verdict != NULL ? STATUS_SUCCESS
+                            : status_of(REASON_PROTOCOL_ERROR, "the limiter sent no verdict");
+}
+
+/* After a question that was not answered: OK when it may be asked again. Whether the limiter has
+ * granted it is not known, so whoever gives up takes it back. */
+static struct status unanswered(struct router *router, struct plan *plan, const uint8_t *id,
+                                struct status s, unsigned tries) PARKS
 {
     METRIC_ADD(router->metrics.admissions_total, 1, "unreachable");
-    TRY(task_status());
-    if (tries >= UNREACHABLE_MOST) {
-        return status_retry(REASON_LIMITER_UNREACHABLE, s.retry_after_ms > 0 ? s.retry_after_ms : 1000, NULL);
+    struct status mine = task_status();
+    bool lost = s.code == STATUS_UNAVAILABLE || s.code == STATUS_DEADLINE_EXCEEDED;
+    if (status_ok(mine) && lost && tries < UNREACHABLE_MOST) {
+        mine = task_sleep_ms(100u << tries);
+        if (status_ok(mine)) {
+            return STATUS_SUCCESS;
+        }
     }
-    return task_sleep_ms(100u << tries);
+    limiter_cancel(router, plan, id, plan->candidates[0].resource);
+    if (!status_ok(mine)) {
+        return mine;
+    }
+    if (!lost) {
+        s.detail = arena_string(plan->arena, span_first(span_str(status_text(s)), 512));
+        s.more = NULL;
+        return s; /* the limiter did not understand us: asking again will not help */
+    }
+    return status_retry(REASON_LIMITER_UNREACHABLE, s.retry_after_ms > 0 ? s.retry_after_ms : 1000,
+                        NULL);
+}
+
+/* After a refusal: waits for it to pass, or says why that is no use. */
+static struct status refused(struct router *router, struct plan *plan, const Limiter__Verdict *v,
+                             struct sink *sink, struct waits *waits) PARKS
+{
+    struct refusal r = refusal_of(plan, v);
+    uint64_t wait = wait_for(router, &r, &waits->hints);
+    METRIC_ADD(router->metrics.admissions_total, 1, "refused");
+    if (r.never || wait >= task_left_ms()) {
+        note_skipped_models(plan, v);
+        return refuse(plan, &r);
+    }
+    if (waits->told != r.word || (r.exact && wait > waits->told_ms)) {
+        waits->told = r.word;
+        waits->told_ms = wait;
+        TRY(put_queued(&r, wait, sink));
+    }
+    return wait_alive(router, plan, wait, sink);
+}
+
+static struct status acquire(struct router *router, struct plan *plan, struct sink *sink,
+                             struct grant *grant) PARKS
+{
+    struct waits waits = {0};
+    uint8_t id[ROUTER_ID_SIZE];
+    size_t index[ROUTER_CANDIDATES_MOST];
+    hash_random(id, sizeof(id));
+
+    for (unsigned tries = 0;;) {
+        CLEANUP(arena_drop) struct arena *arena = arena_new(ASK_ARENA);
+        const Limiter__AcquireRequest *request = acquire_request(router, plan, id, index, arena);
+        const Limiter__Verdict *v;
+        uint64_t sent = loop_now_ms(router->loop);
+        struct status s = ask(router, request, arena, &v);
+        if (!status_ok(s)) {
+            TRY(unanswered(router, plan, id, s, tries++));
+        } else if (v->decision != LIMITER__DECISION__DECISION_GRANTED ||
+                   v->candidate >= request->n_candidates) {
+            tries = 0;
+            TRY(refused(router, plan, v, sink, &waits));
+        } else {
+            METRIC_ADD(router->metrics.admissions_total, 1, "granted");
+            note_skipped_models(plan, v);
+            grant_fill(router, plan, v, id, sent, &plan->candidates[index[v->candidate]], grant);
+            return STATUS_SUCCESS;
+        }
+    }
 }
 
 struct status limiter_acquire(struct router *router, struct plan *plan, struct sink *sink,
                               struct grant *grant)
 {
     uint64_t begin = loop_now_ms(router->loop);
-    unsigned hints = 0, tries = 0;
-    const char *told = NULL;
-    uint8_t id[ROUTER_ID_SIZE];
-    size_t index[ROUTER_CANDIDATES_MOST];
-    hash_random(id, sizeof(id));
-
-    for (;;) {
-        CLEANUP(arena_drop) struct arena *arena = arena_new(REPLY_ARENA);
-        Limiter__AcquireRequest *request = acquire_request(router, plan, id, index);
-        uint64_t sent = loop_now_ms(router->loop);
-        void *answer;
-        struct status s = rpc_call(router->limiter, &limiter__limiter_service__descriptor, "Acquire",
-                                   request, arena, &answer);
-        if (!status_ok(s) && reason_class(s.reason) == CLASS_GIVE_UP && status_ok(task_status()) &&
-            s.code != STATUS_UNAVAILABLE && s.code != STATUS_DEADLINE_EXCEEDED) {
-            return s; /* the limiter did not understand us: waiting will not help */
-        }
-        if (!status_ok(s)) {
-            TRY(unreachable(router, s, tries++));
-            continue;
-        }
-        tries = 0;
-        const Limiter__Verdict *v = ((Limiter__AcquireResponse *)answer)->verdict;
-        if (v == NULL) {
-            return status_of(REASON_PROTOCOL_ERROR, "the limiter sent no verdict");
-        }
-        note_all_skipped(plan, v);
-        if (v->decision == LIMITER__DECISION__DECISION_GRANTED && v->candidate < request->n_candidates) {
-            METRIC_ADD(router->metrics.admissions_total, 1, "granted");
-            plan->queue_ms += loop_now_ms(router->loop) - begin;
-            grant_fill(router, plan, v, id, sent, &plan->candidates[index[v->candidate]], grant);
-            return STATUS_SUCCESS;
-        }
-        METRIC_ADD(router->metrics.admissions_total, 1, "refused");
-        struct refusal r = refusal_of(plan, v);
-        uint64_t wait = wait_for(router, &r, &hints);
-        if (r.never || r.reason == REASON_TOO_LARGE_FOR_LIMIT || wait >= task_left_ms()) {
-            plan->queue_ms += loop_now_ms(router->loop) - begin;
-            return refuse(plan, &r);
-        }
-        if (told == NULL || strcmp(told, r.word) != 0 || r.exact) {
-            told = arena_string(plan->arena, span_str(r.word));
-            TRY(put_queued(&r, wait, sink));
-        }
-        TRY(wait_alive(router, plan, wait, sink));
-    }
-}
-
-/* --- giving back ------------------------------------------------------------------------------ */
-
-/* A report outlives its call: everything it needs is its own. */
-struct report {
-    struct router *router;
-    struct arena *arena;
-    const char *method;
-    const void *request;
-};
-
-static void report_send(void *arg) PARKS
-{
-    struct report *report = arg;
-    struct router *router = report->router;
-    struct status s = STATUS_SUCCESS;
-    for (unsigned try = 0; try < REPORT_TRIES; try++) {
-        CLEANUP(arena_drop) struct arena *arena = arena_new(REPLY_ARENA);
-        void *answer;
-        s = rpc_call(router->limiter, &limiter__limiter_service__descriptor, report->method,
-                     report->request, arena, &answer);
-        if (status_ok(s) || s.code == STATUS_INVALID_ARGUMENT || !status_ok(task_sleep_ms(200u << try))) {
-            break;
-        }
-    }
-    if (!status_ok(s)) {
-        METRIC_ADD(router->metrics.settlements_lost_total, 1);
-        LOG(ERROR, "grant not given back", KV("method", report->method), KV("err", s));
-    }
-    router->handed_over--;
-    arena_free(report->arena);
-    free(report);
-}
-
-static struct report *report_new(struct router *router, const char *method)
-{
-    struct report *report = ALLOC(struct report);
-    report->router = router;
-    report->arena = arena_new(16384);
-    report->method = method;
-    return report;
-}
-
-static void report_hand_over(struct report *report, const void *request)
-{
-    report->request = request;
-    report->router->handed_over++;
-    struct task_options options = {
-        .name = "report",
-        .deadline_ms = loop_now_ms(report->router->loop) + REPORT_MS,
-    };
-    task_spawn(report->router->loop, &options, report_send, report);
-}
-
-static Limiter__Outcome outcome_of(enum reason reason)
-{
-    switch (reason_class(reason)) {
-    case CLASS_TRY_NEXT_TIER:
-        return reason == REASON_TIER_THROTTLED || reason == REASON_TIER_THROTTLED_DAILY
-                   ? LIMITER__OUTCOME__OUTCOME_THROTTLED
-                   : LIMITER__OUTCOME__OUTCOME_FAILED;
-    case CLASS_SKIP_TIER:
-        return reason == REASON_TIER_GONE ? LIMITER__OUTCOME__OUTCOME_GONE
-                                          : LIMITER__OUTCOME__OUTCOME_CALLER;
-    case CLASS_GIVE_UP:
-    case CLASS_WAIT:
-    case CLASS_REFRESH:
-    case CLASS_NONE:
-        break;
-    }
-    return reason == REASON_CALL_CANCELLED || reason == REASON_DEADLINE_PASSED ||
-                   reason == REASON_LEASE_LOST || reason == REASON_SHUTTING_DOWN
-               ? LIMITER__OUTCOME__OUTCOME_CANCELLED
-               : LIMITER__OUTCOME__OUTCOME_CALLER;
-}
-
-void limiter_complete(struct router *router, const struct plan *plan, const struct grant *grant,
-                      const struct attempt *attempt)
-{
-    if (!attempt->dispatched && reason_class(attempt->reason) != CLASS_TRY_NEXT_TIER) {
-        limiter_cancel(router, plan, grant);
-        return;
-    }
-    struct report *report = report_new(router, "Complete");
-    Limiter__TokenUsage *usage = ARENA_NEW(report->arena, Limiter__TokenUsage);
-    limiter__token_usage__init(usage);
-    usage->input_tokens = attempt->usage.input;
-    usage->output_tokens = attempt->usage.output;
-    usage->cache_read_tokens = attempt->usage.cache_read;
-    usage->cache_write_tokens = attempt->usage.cache_write;
-    Limiter__CompleteRequest *request = ARENA_NEW(report->arena, Limiter__CompleteRequest);
-    limiter__complete_request__init(request);
-    request->tenant = arena_string(report->arena, span_str(plan->tenant));
-    request->id.data = (uint8_t *)arena_copy(report->arena, span_of(grant->id, ROUTER_ID_SIZE)).at;
-    request->id.len = ROUTER_ID_SIZE;
-    request->model = arena_string(report->arena, span_str(grant->candidate->resource));
-    request->usage = usage;
-    request->usage_partial = attempt->usage_partial;
-    request->outcome = attempt->reason == REASON_NONE ? LIMITER__OUTCOME__OUTCOME_OK
-                                                      : outcome_of(attempt->reason);
-    request->server_retry_ms = attempt->server_retry_ms;
-    request->latency_ms = attempt->duration_ms;
-    request->ttft_ms = attempt->ttft_ms;
-    const ProtobufCEnumValue *row =
-        protobuf_c_enum_descriptor_get_value(&limiter__outcome__descriptor, request->outcome);
-    METRIC_ADD(router->metrics.settlements_total, 1, row->name + strlen("OUTCOME_"));
-    report_hand_over(report, request);
-}
-
-void limiter_cancel(struct router *router, const struct plan *plan, const struct grant *grant)
-{
-    struct report *report = report_new(router, "Cancel");
-    Limiter__CancelRequest *request = ARENA_NEW(report->arena, Limiter__CancelRequest);
-    limiter__cancel_request__init(request);
-    request->tenant = arena_string(report->arena, span_str(plan->tenant));
-    request->id.data = (uint8_t *)arena_copy(report->arena, span_of(grant->id, ROUTER_ID_SIZE)).at;
-    request->id.len = ROUTER_ID_SIZE;
-    request->model = arena_string(report->arena, span_str(grant->candidate->resource));
-    METRIC_ADD(router->metrics.settlements_total, 1, "UNDISPATCHED");
-    report_hand_over(report, request);
+    struct status s = acquire(router, plan, sink, grant);
+    plan->queue_ms += loop_now_ms(router->loop) - begin;
+    return s;
 }

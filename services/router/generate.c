@@ -61,7 +61,8 @@ static void count(struct router *router, const struct plan *plan, struct status 
     METRIC_ADD(router->metrics.calls_total, 1, plan->tenant, status_code_name(s.code),
                reason_name(s.reason));
     METRIC_OBSERVE(router->metrics.queue_seconds, (double)plan->queue_ms / 1000);
-    const struct attempt *last = plan->n_attempts > 0 ? &plan->attempts[plan->n_attempts - 1] : NULL;
+    const struct attempt *last =
+        plan->n_attempts > 0 ? &plan->attempts[plan->n_attempts - 1] : NULL;
     LOG(INFO, "call ended", KV("model", last != NULL ? last->candidate->model->name : ""),
         KV("attempts", plan->n_attempts), KV("queue_ms", plan->queue_ms),
         KV("input_tokens", last != NULL ? last->usage.input : 0),
@@ -116,10 +117,8 @@ static struct status generate_once(struct rpc *rpc, const void *request) PARKS
 }
 
 const struct rpc_method router_methods[] = {
-    {"Generate", RPC_SERVER_STREAM, generate},
-    {"GenerateOnce", RPC_UNARY, generate_once},
-    {"ListModels", RPC_UNARY, models_list},
-    {"GetModel", RPC_UNARY, models_get},
+    {"Generate", RPC_SERVER_STREAM, generate}, {"GenerateOnce", RPC_UNARY, generate_once},
+    {"ListModels", RPC_UNARY, models_list},    {"GetModel", RPC_UNARY, models_get},
     {"WatchModels", RPC_SERVER_STREAM, NULL},
 };
 const size_t router_n_methods = ARRAY_LEN(router_methods);

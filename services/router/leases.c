@@ -116,8 +116,8 @@ static void renew(struct leases *leases) PARKS
     request.leases = lease_rows(leases, arena);
     uint64_t sent = loop_now_ms(router->loop);
     void *answer;
-    struct status s =
-        rpc_call(router->limiter, &limiter__limiter_service__descriptor, "Renew", &request, arena, &answer);
+    struct status s = rpc_call(router->limiter, &limiter__limiter_service__descriptor, "Renew",
+                               &request, arena, &answer);
     if (!status_ok(s)) {
         LOG(WARN, "leases not renewed", KV("leases", request.n_leases), KV("err", s));
         return;

@@ -19,7 +19,8 @@ static const struct config_row rows[] = {
 
 static void metrics_init(struct router_metrics *m)
 {
-#define METRIC(kind, name, labels, help) m->name = metric_##kind("prism_router_" #name, labels, help);
+#define METRIC(kind, name, labels, help)                                                           \
+    m->name = metric_##kind("prism_router_" #name, labels, help);
 #include "router/metrics.def"
 }
 
@@ -44,30 +45,32 @@ static struct status start(struct app *app, const void *config, void **state) PA
     router->config = config;
     metrics_init(&router->metrics);
     hash_random(router->session, sizeof(router->session));
-    struct status s = router->config->catalogue[0] != '\0'
-                          ? catalogue_load(router->config->catalogue, catalogue_error, &router->catalogue)
-                          : catalogue_load_default(&router->catalogue);
+    struct status s =
+        router->config->catalogue[0] != '\0'
+            ? catalogue_load(router->config->catalogue, catalogue_error, &router->catalogue)
+            : catalogue_load_default(&router->catalogue);
     if (!status_ok(s)) {
         free(router);
         return s;
     }
     router->running = map_new();
     router->credentials = credentials_from_environment();
-    router->http = http_client_new(router->loop, &(struct http_client_options){
-                                                     .max_per_host = router->config->max_connections});
+    router->http = http_client_new(
+        router->loop,
+        &(struct http_client_options){.max_per_host = router->config->max_connections});
     router->bedrock = bedrock_new(&(struct bedrock_options){
         .http = router->http,
         .credentials = router->credentials,
         .endpoint =
             router->config->bedrock_endpoint[0] != '\0' ? router->config->bedrock_endpoint : NULL,
     });
-    router->limiter = rpc_channel_new(app_wire(app), &(struct rpc_channel_options){
-                                                         .targets = router->config->limiter,
-                                                         .call_ms = router->config->limiter_wait});
+    router->limiter = rpc_channel_new(
+        app_wire(app), &(struct rpc_channel_options){.targets = router->config->limiter,
+                                                     .call_ms = router->config->limiter_wait});
     if (router->config->ledger[0] != '\0') {
-        router->ledger = rpc_channel_new(app_wire(app), &(struct rpc_channel_options){
-                                                            .targets = router->config->ledger,
-                                                            .call_ms = 10000});
+        router->ledger = rpc_channel_new(
+            app_wire(app),
+            &(struct rpc_channel_options){.targets = router->config->ledger, .call_ms = 10000});
     }
     router->leases = leases_start(router);
     router->records = records_start(router);
@@ -110,8 +113,9 @@ int main(int argc, char **argv)
     static const struct service_spec spec = {
         .config = {.program = "prism-router",
                    .env = "PRISM_ROUTER_",
-                   .about = "Sends prompts to the best model that is open now, with one deadline over "
-                            "waiting, tiers and retries.",
+                   .about =
+                       "Sends prompts to the best model that is open now, with one deadline over "
+                       "waiting, tiers and retries.",
                    .usage = "",
                    .rows = rows,
                    .n_rows = ARRAY_LEN(rows)},

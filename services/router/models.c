@@ -31,17 +31,18 @@ static char *date(struct arena *arena, uint64_t wall_s)
 
 char *models_legacy_warning(const struct catalogue_model *model, struct arena *arena)
 {
-    return model->gone_from_s > 0
-               ? arena_printf(arena, "%s is a legacy model; it ends on %s", model->name,
-                              date(arena, model->gone_from_s))
-               : arena_printf(arena, "%s is a legacy model", model->name);
+    return model->gone_from_s > 0 ? arena_printf(arena, "%s is a legacy model; it ends on %s",
+                                                 model->name, date(arena, model->gone_from_s))
+                                  : arena_printf(arena, "%s is a legacy model", model->name);
 }
 
-static Router__ModelCapabilities *capabilities(const struct catalogue_model *model, struct arena *arena)
+static Router__ModelCapabilities *capabilities(const struct catalogue_model *model,
+                                               struct arena *arena)
 {
     static const Router__ModelCapabilities__Temperature temperatures[] = {
         [CATALOGUE_TEMPERATURE_YES] = ROUTER__MODEL_CAPABILITIES__TEMPERATURE__TEMPERATURE_ANY,
-        [CATALOGUE_TEMPERATURE_ONLY_1] = ROUTER__MODEL_CAPABILITIES__TEMPERATURE__TEMPERATURE_ONLY_ONE,
+        [CATALOGUE_TEMPERATURE_ONLY_1] =
+            ROUTER__MODEL_CAPABILITIES__TEMPERATURE__TEMPERATURE_ONLY_ONE,
         [CATALOGUE_TEMPERATURE_NEVER] = ROUTER__MODEL_CAPABILITIES__TEMPERATURE__TEMPERATURE_NEVER,
     };
     Router__ModelCapabilities *out = ARENA_NEW(arena, Router__ModelCapabilities);
@@ -147,7 +148,8 @@ static void take_state(Router__Model *model, const Limiter__Resource *resource, 
 }
 
 /* Best effort: without the limiter the states stay unspecified and say why. */
-static void ask_states(struct router *router, struct arena *arena, Router__Model **models, size_t n) PARKS
+static void ask_states(struct router *router, struct arena *arena, Router__Model **models,
+                       size_t n) PARKS
 {
     Limiter__PeekRequest request = LIMITER__PEEK_REQUEST__INIT;
     request.resources = ARENA_ARRAY(arena, char *, n);
@@ -156,12 +158,13 @@ static void ask_states(struct router *router, struct arena *arena, Router__Model
         request.resources[i] = models[i]->name + strlen("models/");
     }
     void *answer;
-    struct status s = n > 0 ? rpc_call(router->limiter, &limiter__limiter_service__descriptor, "Peek",
-                                       &request, arena, &answer)
+    struct status s = n > 0 ? rpc_call(router->limiter, &limiter__limiter_service__descriptor,
+                                       "Peek", &request, arena, &answer)
                             : status_of(REASON_RESOURCE_UNKNOWN, NULL);
     for (size_t i = 0; i < n; i++) {
         if (!status_ok(s)) {
-            models[i]->state_reason = arena_string(arena, span_str("the limiter could not be asked"));
+            models[i]->state_reason =
+                arena_string(arena, span_str("the limiter could not be asked"));
             continue;
         }
         const Limiter__PeekResponse *reply = answer;

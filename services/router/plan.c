@@ -68,6 +68,7 @@ struct status plan_make(struct router *router, const Router__Generation *g, cons
         .catalogue = catalogue_ref(router->catalogue),
         .generation = g,
         .tenant = tenant,
+        .tenant_pool = arena_printf(arena, "tenant:%s", tenant),
         .arena = arena,
         .attempts_most = router->config->max_attempts,
         .begin_ms = loop_now_ms(router->loop),
@@ -87,12 +88,14 @@ struct status plan_make(struct router *router, const Router__Generation *g, cons
         return STATUS_SUCCESS;
     }
     for (size_t i = 0; i < plan->n_skipped; i++) {
-        if (strcmp(plan->skipped[i]->reasons[0], reason_name(REASON_CONTEXT_WINDOW_EXCEEDED)) == 0) {
+        if (strcmp(plan->skipped[i]->reasons[0], reason_name(REASON_CONTEXT_WINDOW_EXCEEDED)) ==
+            0) {
             return status_of(REASON_CONTEXT_WINDOW_EXCEEDED, NULL);
         }
     }
-    return status_of(REASON_NO_TIER_AVAILABLE, g->n_tiers > 0 ? "no living model has one of these tiers"
-                                                              : "every model is retired");
+    return status_of(REASON_NO_TIER_AVAILABLE, g->n_tiers > 0
+                                                   ? "no living model has one of these tiers"
+                                                   : "every model is retired");
 }
 
 void plan_drop(struct plan **plan)
@@ -120,14 +123,15 @@ static bool next_round(struct router *router, struct plan *plan, struct status *
         }
     }
     if (candidates_in(plan) == 0) {
-        *s = status_of(REASON_NO_TIER_AVAILABLE,
-                       arena_printf(plan->arena, "no model is left; the last one said: %s", status_text(*s)));
+        *s = status_of(
+            REASON_NO_TIER_AVAILABLE,
+            arena_printf(plan->arena, "no model is left; the last one said: %s", status_text(*s)));
         return false;
     }
     uint32_t random;
     hash_random(&random, sizeof(random));
-    uint64_t wait = retry_backoff_ms(plan->rounds++, router->config->backoff, router->config->backoff_most,
-                                     random);
+    uint64_t wait = retry_backoff_ms(plan->rounds++, router->config->backoff,
+                                     router->config->backoff_most, random);
     if (wait >= task_left_ms()) {
         *s = status_retry(REASON_NO_TIER_AVAILABLE, (uint32_t)wait,
                           arena_printf(plan->arena, "every model failed; the last one said: %s",
@@ -163,8 +167,8 @@ bool plan_goes_on(struct router *router, struct plan *plan, struct status *s)
     failed->out_for_good = class == CLASS_SKIP_TIER;
     if (plan->n_attempts >= plan->attempts_most) {
         *s = status_of(REASON_ATTEMPTS_USED_UP,
-                       arena_printf(plan->arena, "%zu requests failed; the last one: %s", plan->n_attempts,
-                                    status_text(*s)));
+                       arena_printf(plan->arena, "%zu requests failed; the last one: %s",
+                                    plan->n_attempts, status_text(*s)));
         return false;
     }
     if (candidates_in(plan) == 0) {

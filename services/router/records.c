@@ -13,11 +13,11 @@
 #include "prism/analyzer/v1/ledger.pb-c.h"
 #include "router/router.h"
 
-#define BATCH_MOST    64
-#define BATCH_ARENA   (8u << 20)
-#define RECORD_MOST   (256u << 10)
-#define RETRY_MS      1000
-#define STOP_MS       3000
+#define BATCH_MOST  64
+#define BATCH_ARENA (8u << 20)
+#define RECORD_MOST (256u << 10)
+#define RETRY_MS    1000
+#define STOP_MS     3000
 
 struct spooled {
     struct list link;
@@ -130,8 +130,8 @@ static bool send_batch(struct records *records) PARKS
     request.records = batch(records, arena, &request.n_records);
     request.dropped = records->dropped;
     void *reply;
-    struct status s =
-        rpc_call(router->ledger, &analyzer__ledger_service__descriptor, "Record", &request, arena, &reply);
+    struct status s = rpc_call(router->ledger, &analyzer__ledger_service__descriptor, "Record",
+                               &request, arena, &reply);
     if (!status_ok(s)) {
         LOG(DEBUG, "ledger did not take records", KV("waiting", records->n), KV("err", s));
         return false;

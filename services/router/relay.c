@@ -26,12 +26,13 @@ struct relay {
     /* The open block: blocks come one after the other. */
     Router__BlockType type;
     uint32_t index;
-    struct buf start;  /* of a raw block: the object it began with */
+    struct buf start;   /* of a raw block: the object it began with */
     struct buf partial; /* and the pieces of its input */
-    struct buf piece;  /* the text of the event at hand, NUL-terminated */
+    struct buf piece;   /* the text of the event at hand, NUL-terminated */
 };
 
-static struct status put(struct relay *r, Router__GenerateResponse__EventCase what, void *event) PARKS
+static struct status put(struct relay *r, Router__GenerateResponse__EventCase what,
+                         void *event) PARKS
 {
     Router__GenerateResponse response = ROUTER__GENERATE_RESPONSE__INIT;
     response.event_case = what;
@@ -300,8 +301,8 @@ static struct status take_event(struct relay *r, struct span text) PARKS
     CLEANUP(json_drop) struct json *event = json_parse(text, &error);
     struct span type = json_string(json_get(event, "type"));
     if (event == NULL) {
-        return status_of(REASON_PROTOCOL_ERROR, arena_printf(r->plan->arena, "an event is not JSON: %s",
-                                                             error.text));
+        return status_of(REASON_PROTOCOL_ERROR,
+                         arena_printf(r->plan->arena, "an event is not JSON: %s", error.text));
     }
     if (span_eq(type, SPAN("content_block_delta"))) {
         return block_delta(r, event);
@@ -319,10 +320,12 @@ static struct status take_event(struct relay *r, struct span text) PARKS
     } else if (span_eq(type, SPAN("message_stop"))) {
         r->stopped = true;
         const struct json *metrics = json_get(event, "amazon-bedrock-invocationMetrics");
-        r->attempt->metered_output = (uint64_t)json_integer(json_get(metrics, "outputTokenCount"), 0);
+        r->attempt->metered_output =
+            (uint64_t)json_integer(json_get(metrics, "outputTokenCount"), 0);
     } else if (span_eq(type, SPAN("error"))) {
         struct span message = json_string(json_get(json_get(event, "error"), "message"));
-        return status_of(REASON_TIER_FAILED, arena_string(r->plan->arena, span_first(message, 512)));
+        return status_of(REASON_TIER_FAILED,
+                         arena_string(r->plan->arena, span_first(message, 512)));
     }
     return STATUS_SUCCESS; /* ping, and what does not exist yet */
 }
@@ -333,7 +336,8 @@ static struct status read_events(struct relay *r, struct bedrock_call *call) PAR
         struct span event;
         struct status s = bedrock_stream_next(call, &event);
         if (r->stopped && (!status_ok(s) || event.len == 0)) {
-            return STATUS_SUCCESS; /* the answer was complete: how the connection ends is no matter */
+            return STATUS_SUCCESS; /* the answer was complete: how the connection ends is no matter
+                                    */
         }
         TRY(s);
         if (event.len == 0) {
@@ -386,8 +390,8 @@ static struct status exchange(struct relay *r, struct span body) PARKS
         r->attempt->server_retry_ms = reply->server_retry_ms;
         r->attempt->request_id = arena_string(r->plan->arena, span_first(reply->request_id, 128));
         /* A stream that broke, or an answer that never came, may have cost more than was seen. */
-        r->attempt->usage_partial =
-            !status_ok(s) && reply->dispatched && (reply->http_status == 200 || reply->http_status == 0);
+        r->attempt->usage_partial = !status_ok(s) && reply->dispatched &&
+                                    (reply->http_status == 200 || reply->http_status == 0);
     }
     if (!status_ok(s) && s.detail != NULL) {
         s.detail = arena_string(r->plan->arena, span_first(span_str(s.detail), 1024));
@@ -417,8 +421,8 @@ static void account(struct relay *r)
     METRIC_ADD(m->tokens_total, (double)u->output, model, "output");
     METRIC_ADD(m->tokens_total, (double)u->cache_read, model, "cache_read");
     METRIC_ADD(m->tokens_total, (double)u->cache_write, model, "cache_write");
-    METRIC_ADD(m->cost_micro_usd_total,
-               (double)price_cost(&r->grant->candidate->model->price, u), model);
+    METRIC_ADD(m->cost_micro_usd_total, (double)price_cost(&r->grant->candidate->model->price, u),
+               model);
     if (r->attempt->reason != REASON_NONE && r->attempt->output_sent) {
         METRIC_ADD(m->restarts_total, 1, model, reason_name(r->attempt->reason));
     }
@@ -457,13 +461,15 @@ struct status relay(struct router *router, struct plan *plan, struct grant *gran
     buf_init(&r.start, EVENT_MOST);
     buf_init(&r.partial, EVENT_MOST);
     buf_init(&r.piece, EVENT_MOST);
-    *attempt = (struct attempt){.candidate = grant->candidate, .number = (uint32_t)plan->n_attempts};
+    *attempt =
+        (struct attempt){.candidate = grant->candidate, .number = (uint32_t)plan->n_attempts};
     router__completed__init(completed);
 
     leases_hold(router->leases, grant);
     reshape_add_body(&body, plan->generation, grant->candidate);
-    struct status s = buf_ok(&body) ? attempt_run(&r, buf_span(&body))
-                                    : status_of(REASON_MESSAGE_TOO_LARGE, "the prompt is larger than 25 MB");
+    struct status s = buf_ok(&body)
+                          ? attempt_run(&r, buf_span(&body))
+                          : status_of(REASON_MESSAGE_TOO_LARGE, "the prompt is larger than 25 MB");
     attempt->reason = s.reason;
     leases_drop(router->leases, grant);
     take_hashes(&r, buf_span(&body), hashes);

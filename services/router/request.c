@@ -5,15 +5,15 @@
 #include "loop/task.h"
 #include "router/router.h"
 
-#define VIOLATIONS_MOST    16
-#define MESSAGES_MOST      1000
-#define BLOCKS_MOST        256
-#define SYSTEM_MOST        16
-#define STOPS_MOST         8
-#define NAME_MOST          256
-#define TOKENS_MOST        128000
-#define THINKING_LEAST     1024
-#define CACHE_POINTS_MOST  4
+#define VIOLATIONS_MOST   16
+#define MESSAGES_MOST     1000
+#define BLOCKS_MOST       256
+#define SYSTEM_MOST       16
+#define STOPS_MOST        8
+#define NAME_MOST         256
+#define TOKENS_MOST       128000
+#define THINKING_LEAST    1024
+#define CACHE_POINTS_MOST 4
 
 struct violations {
     struct arena *arena;
@@ -53,7 +53,8 @@ static void check_block(struct violations *v, const Router__ContentBlock *block,
         break;
     case ROUTER__CONTENT_BLOCK__BLOCK__NOT_SET:
     case _ROUTER__CONTENT_BLOCK__BLOCK__CASE_IS_INT_SIZE:
-        violate(v, field, "one of text, text_bytes, thinking, redacted_thinking, raw_json must be set");
+        violate(v, field,
+                "one of text, text_bytes, thinking, redacted_thinking, raw_json must be set");
         break;
     }
 }
@@ -175,9 +176,9 @@ struct status request_check(struct rpc *rpc, const char *tenant, const Router__G
         struct status_more *more = ARENA_NEW(v->arena, struct status_more);
         more->fields = v->rows;
         more->n_fields = v->n;
-        struct status s = status_of(REASON_BAD_REQUEST, arena_printf(v->arena, "%s: %s",
-                                                                     v->rows[0].subject,
-                                                                     v->rows[0].description));
+        struct status s =
+            status_of(REASON_BAD_REQUEST,
+                      arena_printf(v->arena, "%s: %s", v->rows[0].subject, v->rows[0].description));
         s.more = more;
         return s;
     }

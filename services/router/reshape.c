@@ -9,8 +9,8 @@
 #include "codec/text.h"
 #include "router/router.h"
 
-#define RESHAPES_MOST    6
-#define THINKING_LEAST   1024
+#define RESHAPES_MOST     6
+#define THINKING_LEAST    1024
 #define ANTHROPIC_VERSION "bedrock-2023-05-31"
 
 static void note(struct candidate *c, struct arena *arena, const char *parameter, const char *asked,
@@ -40,7 +40,8 @@ static void reshape_thinking(const Router__Generation *g, struct arena *arena, u
         return;
     case CATALOGUE_THINKING_ADAPTIVE:
         c->adaptive = true;
-        note(c, arena, "thinking", asked, "adaptive", "the model decides by itself how much to think");
+        note(c, arena, "thinking", asked, "adaptive",
+             "the model decides by itself how much to think");
         return;
     case CATALOGUE_THINKING_BUDGET:
         break;
@@ -48,7 +49,8 @@ static void reshape_thinking(const Router__Generation *g, struct arena *arena, u
     if (budget + content > c->model->max_output) {
         budget = c->model->max_output > content ? c->model->max_output - content : 0;
         if (budget < THINKING_LEAST) {
-            note(c, arena, "thinking", asked, "", "answer and thinking do not fit the model's output");
+            note(c, arena, "thinking", asked, "",
+                 "answer and thinking do not fit the model's output");
             return;
         }
         note(c, arena, "thinking", asked, arena_printf(arena, "budget %lu", budget),
@@ -57,7 +59,8 @@ static void reshape_thinking(const Router__Generation *g, struct arena *arena, u
     c->thinking_budget = budget;
 }
 
-static void reshape_temperature(const Router__Generation *g, struct arena *arena, struct candidate *c)
+static void reshape_temperature(const Router__Generation *g, struct arena *arena,
+                                struct candidate *c)
 {
     if (g->_temperature_case != ROUTER__GENERATION___TEMPERATURE_TEMPERATURE) {
         return;
@@ -115,7 +118,8 @@ void reshape(const struct router *router, const Router__Generation *g,
                                                           : model->regions[0];
     c->resource = model->name;
 
-    uint64_t content = g->max_content_tokens > 0 ? g->max_content_tokens : router->config->max_content_tokens;
+    uint64_t content =
+        g->max_content_tokens > 0 ? g->max_content_tokens : router->config->max_content_tokens;
     if (content > model->max_output) {
         note(c, arena, "max_tokens", arena_printf(arena, "%lu", content),
              arena_printf(arena, "%lu", model->max_output), "the model's longest answer");
@@ -160,7 +164,8 @@ uint64_t reshape_input_tokens(const Router__Generation *g, const struct catalogu
     for (size_t i = 0; i < g->n_messages; i++) {
         tokens += ESTIMATE_PER_MESSAGE;
         for (size_t k = 0; k < g->messages[i]->n_content; k++) {
-            tokens += estimate_text(block_text(g->messages[i]->content[k]), model->tokenizer_per_mille);
+            tokens +=
+                estimate_text(block_text(g->messages[i]->content[k]), model->tokenizer_per_mille);
         }
     }
     return tokens;
@@ -194,7 +199,8 @@ static void put_thinking(struct json_writer *w, const Router__ThinkingBlock *t)
 {
     put_member(w, "type", SPAN("thinking"));
     put_member(w, "thinking",
-               t->text_bytes.len > 0 ? span_of(t->text_bytes.data, t->text_bytes.len) : span_str(t->text));
+               t->text_bytes.len > 0 ? span_of(t->text_bytes.data, t->text_bytes.len)
+                                     : span_str(t->text));
     put_member(w, "signature", span_of(t->signature.data, t->signature.len));
 }
 
@@ -209,8 +215,9 @@ static void put_block(struct json_writer *w, const Router__ContentBlock *block)
         put_thinking(w, block->thinking);
     } else if (block->block_case == ROUTER__CONTENT_BLOCK__BLOCK_REDACTED_THINKING) {
         put_member(w, "type", SPAN("redacted_thinking"));
-        put_member(w, "data",
-                   span_of(block->redacted_thinking->data.data, block->redacted_thinking->data.len));
+        put_member(
+            w, "data",
+            span_of(block->redacted_thinking->data.data, block->redacted_thinking->data.len));
     } else {
         put_member(w, "type", SPAN("text"));
         put_member(w, "text", block_text(block));
@@ -227,7 +234,8 @@ static void put_messages(struct json_writer *w, const Router__Generation *g,
     for (size_t i = 0; i < g->n_messages; i++) {
         const Router__Message *m = g->messages[i];
         json_begin_object(w);
-        put_member(w, "role", m->role == ROUTER__ROLE__ROLE_ASSISTANT ? SPAN("assistant") : SPAN("user"));
+        put_member(w, "role",
+                   m->role == ROUTER__ROLE__ROLE_ASSISTANT ? SPAN("assistant") : SPAN("user"));
         json_key(w, "content");
         json_begin_array(w);
         for (size_t k = 0; k < m->n_content; k++) {

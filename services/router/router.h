@@ -5,7 +5,8 @@
  *
  *   call     what the caller asked, checked once (request.c)
  *   plan     the candidates in order, each reshaped for its model, and what was tried (plan.c)
- *   grant    one admission: a reservation and a lease at the limiter (admission.c, leases.c)
+ *   grant    one admission: a reservation and a lease at the limiter (admission.c,
+ *            leases.c, settlement.c)
  *   attempt  one request to the provider (relay.c)
  *   sink     where events go: a stream, or a whole answer (sink.c)
  *   record   one CallRecord a call (records.c)
@@ -61,8 +62,8 @@ struct router {
     uint8_t session[ROUTER_ID_SIZE]; /* this process, for limiter and ledger */
     struct task *peers;              /* watches the limiter's channel */
     struct op peers_ended;
-    size_t handed_over;              /* settlements on their way; drain waits for them */
-    struct map *running;             /* call id -> plan */
+    size_t handed_over;  /* settlements on their way; drain waits for them */
+    struct map *running; /* call id -> plan */
     size_t upstream_open;
 };
 
@@ -79,8 +80,8 @@ struct candidate {
     bool send_temperature;
     Router__Reshape **reshapes; /* what differs from what was asked */
     size_t n_reshapes;
-    enum reason out;     /* why it is not asked for in this round; REASON_NONE: it is */
-    bool out_for_good;   /* also not in later rounds */
+    enum reason out;   /* why it is not asked for in this round; REASON_NONE: it is */
+    bool out_for_good; /* also not in later rounds */
 };
 
 /* One request to the provider, as it ended. */
@@ -96,7 +97,7 @@ struct attempt {
     uint64_t metered_output;
     bool usage_partial;
     bool simulated;
-    bool dispatched;        /* the provider may have seen it */
+    bool dispatched; /* the provider may have seen it */
     uint32_t server_retry_ms;
     const char *request_id; /* the provider's */
     bool output_sent;       /* the caller has seen output of it */
@@ -106,17 +107,18 @@ struct plan {
     struct catalogue *catalogue; /* a reference */
     const Router__Generation *generation;
     const char *tenant;
+    const char *tenant_pool; /* the limiter's name for its pool: "tenant:acme" */
     struct arena *arena;
     struct candidate candidates[ROUTER_CANDIDATES_MOST];
     size_t n_candidates;
     struct attempt attempts[ROUTER_ATTEMPTS_MOST];
     size_t n_attempts;
     size_t attempts_most;
-    uint32_t rounds;  /* whole chains that failed */
+    uint32_t rounds; /* whole chains that failed */
     uint64_t begin_ms;
     uint64_t begin_wall_ms;
     uint64_t queue_ms;
-    uint64_t first_token_ms; /* loop time of the answer's first token, 0: none yet */
+    uint64_t first_token_ms;        /* loop time of the answer's first token, 0: none yet */
     Router__SkippedModel **skipped; /* by the last decision */
     size_t n_skipped;
     uint8_t call_id[ROUTER_ID_SIZE];
@@ -143,7 +145,8 @@ void reshape(const struct router *router, const Router__Generation *g,
              const struct catalogue_model *model, struct arena *arena, struct candidate *candidate);
 
 /* The Messages body for a candidate. Overflow of out: the request is too large. */
-void reshape_add_body(struct buf *out, const Router__Generation *g, const struct candidate *candidate);
+void reshape_add_body(struct buf *out, const Router__Generation *g,
+                      const struct candidate *candidate);
 
 /* Estimated prompt tokens at a model. */
 uint64_t reshape_input_tokens(const Router__Generation *g, const struct catalogue_model *model);
@@ -187,7 +190,7 @@ struct grant {
     const char *tenant;
     uint64_t fence;
     uint64_t generation;
-    uint64_t use_by_ms; /* loop time: not dispatched later than this */
+    uint64_t use_by_ms;  /* loop time: not dispatched later than this */
     uint64_t lost_at_ms; /* loop time: by then the call must have stopped, unless renewed */
     struct task *task;
     uint64_t output_tokens; /* so far, for Renew */
@@ -203,12 +206,14 @@ struct status limiter_acquire(struct router *router, struct plan *plan, struct s
 void limiter_complete(struct router *router, const struct plan *plan, const struct grant *grant,
                       const struct attempt *attempt);
 
-/* Gives an unused grant back, likewise. */
-void limiter_cancel(struct router *router, const struct plan *plan, const struct grant *grant);
+/* Takes an admission back that was not used, likewise; also one that may never have been made. */
+void limiter_cancel(struct router *router, const struct plan *plan, const uint8_t *id,
+                    const char *resource);
 
 struct leases *leases_start(struct router *router);
 void leases_stop(struct leases *leases) PARKS;
-void leases_hold(struct leases *leases, struct grant *grant); /* the running task's; until dropped */
+void leases_hold(struct leases *leases,
+                 struct grant *grant); /* the running task's; until dropped */
 void leases_drop(struct leases *leases, struct grant *grant);
 
 /* SHA-256 of the last attempt's prompt, thinking and answer; has_*: there was any. */

@@ -123,7 +123,8 @@ static struct status whole_put(struct sink *sink, const Router__GenerateResponse
         add_piece(&w->text, event->text_delta->text, event->text_delta->text_bytes);
         break;
     case ROUTER__GENERATE_RESPONSE__EVENT_SIGNATURE_DELTA:
-        buf_add(&w->extra, event->signature_delta->signature.data, event->signature_delta->signature.len);
+        buf_add(&w->extra, event->signature_delta->signature.data,
+                event->signature_delta->signature.len);
         break;
     case ROUTER__GENERATE_RESPONSE__EVENT_REDACTED_THINKING:
         add_redacted(w, event->redacted_thinking);
@@ -131,7 +132,8 @@ static struct status whole_put(struct sink *sink, const Router__GenerateResponse
     case ROUTER__GENERATE_RESPONSE__EVENT_RAW_BLOCK: {
         Router__ContentBlock *block = add_block(w);
         block->block_case = ROUTER__CONTENT_BLOCK__BLOCK_RAW_JSON;
-        block->raw_json = bytes_of(w->arena, span_of(event->raw_block->json.data, event->raw_block->json.len));
+        block->raw_json =
+            bytes_of(w->arena, span_of(event->raw_block->json.data, event->raw_block->json.len));
         break;
     }
     case ROUTER__GENERATE_RESPONSE__EVENT_BLOCK_STOP:
@@ -149,7 +151,8 @@ static struct status whole_put(struct sink *sink, const Router__GenerateResponse
     }
     return buf_ok(&w->text) && buf_ok(&w->extra)
                ? STATUS_SUCCESS
-               : status_of(REASON_MESSAGE_TOO_LARGE, "the answer does not fit one message; use Generate");
+               : status_of(REASON_MESSAGE_TOO_LARGE,
+                           "the answer does not fit one message; use Generate");
 }
 
 void sink_whole_init(struct sink_whole *sink, struct arena *arena, size_t most)

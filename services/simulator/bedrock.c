@@ -298,7 +298,12 @@ static struct refusal admit(struct call *call)
 {
     const struct model *model = NULL;
     CLEANUP(buf_clear) struct buf unwrapped;
-    buf_init(&unwrapped, SIM_BODY_MAX);
+    struct span body = http_exchange_body(call->exchange);
+    buf_init(&unwrapped, call->sim->options.body_max);
+    if (body.len > call->sim->options.body_max) {
+        return (struct refusal){413, "RequestEntityTooLargeException",
+                                "The request is larger than the limit.", false};
+    }
     struct refusal refusal = check_signature(call);
     if (refusal.code == 0) {
         refusal = find_model(call, &model);
@@ -306,7 +311,6 @@ static struct refusal admit(struct call *call)
     if (refusal.code != 0) {
         return refusal;
     }
-    struct span body = http_exchange_body(call->exchange);
     if (call->operation == COUNT) {
         if (!unwrap_count(call, &unwrapped)) {
             return REFUSAL_INVALID("The provided request is not valid");

@@ -290,7 +290,7 @@ static bool read_plan(struct parse *p, const struct yaml *root)
                           (int)span_first(member->key, 40).len, member->key.at);
         }
     }
-    if (rules == NULL) {
+    if (rules == NULL || (rules->kind == YAML_SCALAR && rules->text.len == 0)) {
         return true;
     }
     if (rules->kind != YAML_SEQUENCE) {

@@ -1,5 +1,3 @@
-#include <stdlib.h>
-
 #include "app/service.h"
 #include "base/buf.h"
 #include "base/file.h"
@@ -57,6 +55,7 @@ static struct status start(struct app *app, const void *config, void **state) PA
                                                  .token_rate = c->token_rate,
                                                  .speed = c->speed,
                                                  .instant = c->instant,
+                                                 .body_max = c->max_body,
                                              });
     struct status s = prepare(app, sim, c);
     if (!status_ok(s)) {
@@ -91,7 +90,7 @@ int main(int argc, char **argv)
         .start = start,
         .stop = stop,
         .http_handler = sim_handle,
-        .http_body_max = SIM_BODY_MAX,
+        .http_body_max = SIM_BODY_MOST,
     };
     return service_main(argc, argv, &spec);
 }

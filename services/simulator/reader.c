@@ -2,6 +2,8 @@
 
 #include "base/check.h"
 
+#define WORDS_LEAST 5 /* of a sentence that is quoted */
+
 enum concern {
 #define CONCERN(name, concern, title, advice) name,
 #define TERM(phrase, concern, weight)
@@ -131,10 +133,22 @@ static bool next_sentence(struct span *rest, struct span *out)
     return false;
 }
 
+static size_t words_of(struct span text)
+{
+    size_t words = 0;
+    for (size_t i = 0; i < text.len; i++) {
+        words += is_word(text.at[i]) && (i == 0 || is_blank(text.at[i - 1]));
+    }
+    return words;
+}
+
 /* A sentence longer than a quote may be is quoted by the clause around the phrase; empty when that
- * is too long as well. */
+ * is too long as well, or when it is a mere heading. */
 static struct span quote_of(struct span sentence, struct span phrase)
 {
+    if (words_of(sentence) < WORDS_LEAST) {
+        return SPAN_NONE;
+    }
     if (sentence.len <= READER_QUOTE_MAX) {
         return sentence;
     }
@@ -147,7 +161,8 @@ static struct span quote_of(struct span sentence, struct span phrase)
         to++;
     }
     struct span clause = span_trim(span_of(sentence.at + from, to - from));
-    return clause.len <= READER_QUOTE_MAX ? clause : SPAN_NONE;
+    bool fits = clause.len <= READER_QUOTE_MAX && words_of(clause) >= WORDS_LEAST;
+    return fits ? clause : SPAN_NONE;
 }
 
 /* The word before at, empty at the beginning. */

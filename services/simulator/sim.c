@@ -20,6 +20,7 @@ struct sim *sim_new(struct loop *loop, const struct sim_options *options)
     o.ttft_ms = o.ttft_ms != 0 ? o.ttft_ms : 800;
     o.token_rate = o.token_rate > 0 ? o.token_rate : 80;
     o.speed = o.speed > 0 ? o.speed : 1;
+    o.body_max = o.body_max != 0 ? o.body_max : SIM_BODY_MAX;
 
     sim->loop = loop;
     sim->options = o;

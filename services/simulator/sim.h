@@ -6,7 +6,7 @@
  *
  *     struct sim *sim = sim_new(loop, &(struct sim_options){.instant = true});
  *     http_server_start(loop, &(struct http_server_options){.host = "127.0.0.1",
- *         .body_max = SIM_BODY_MAX, .handler = sim_handle, .arg = sim}, &server);
+ *         .body_max = SIM_BODY_MOST, .handler = sim_handle, .arg = sim}, &server);
  *
  * Routes: POST /model/{id}/invoke, /invoke-with-response-stream and /count-tokens as Bedrock has
  * them; GET and PUT /simulator/faults (faults.h), GET and DELETE /simulator/arrivals (arrivals.h).
@@ -32,6 +32,7 @@
 #define SIM_SECRET_KEY "simulator-secret"
 #define SIM_API_KEY    "simulator-api-key"
 #define SIM_BODY_MAX   25000000
+#define SIM_BODY_MOST  100000000 /* of body_max */
 
 /* Zero or NULL is the default, which is that of config.def. */
 struct sim_options {
@@ -43,6 +44,7 @@ struct sim_options {
     double token_rate;
     double speed;
     bool instant;
+    size_t body_max;
 };
 
 struct sim_metrics {

@@ -300,9 +300,9 @@ task_test_real(malformed_messages_are_refused_cleanly)
     void *reply;
     fixture_start(&f, NULL);
     assert_status_ok(dump_raw(&f, 1, SPAN("\5abcde")));
-    assert_status_ok(dump_raw(&f, 999, SPAN("\5abcde")));              /* unknown to us */
+    assert_status_ok(dump_raw(&f, 999, SPAN("\5abcde")));                     /* unknown to us */
     assert_status(dump_raw(&f, 1, SPAN("\77abc")), REASON_MESSAGE_MALFORMED); /* ends too early */
-    assert_status(dump_raw(&f, 3, SPAN("\1a")), REASON_MESSAGE_MALFORMED);   /* a number's field */
+    assert_status(dump_raw(&f, 3, SPAN("\1a")), REASON_MESSAGE_MALFORMED);    /* a number's field */
     assert_status(fixture_dump(&f, "echo", "caf\351", NULL), REASON_BAD_ENCODING);
 
     /* Deeper, in a list and in a oneof. */
@@ -332,51 +332,43 @@ task_test_real(malformed_messages_are_refused_cleanly)
 task_test_real(empty_sub_messages_are_bounded)
 {
     struct fixture f;
-    void *reply;
+    void *message;
     fixture_start(&f, NULL);
     size_t len = 4190000;
     char *raw = arena_alloc(f.arena, len);
-    for (size_t i = 0; i + 1 < len; i += 2) {
-        raw[i + 1] = 1 << 3 | 2; /* tag of the list `resources`-like field 1 below */
+    for (size_t i = 0; i < len; i += 2) {
+        raw[i] = 3 << 3 | PROTOBUF_C_WIRE_TYPE_LENGTH_PREFIXED; /* AcquireRequest.candidates */
     }
-    /* Alone: field 1 of ListModelsResponse is a list of messages. */
-    memmove(raw + 1, raw, len - 1);
-    raw[0] = 1 << 3 | 2;
-    raw[len - 1] = 0;
-    CLEANUP(arena_drop) struct arena *small = arena_new(17u << 20);
-    assert_status(rpc_unpack(&router__list_models_response__descriptor, span_of(raw, len & ~1ul),
-                             small, &reply),
-                  REASON_MESSAGE_TOO_COMPLEX);
-    assert_true(arena_used(small) <= 17u << 20);
+    CLEANUP(arena_drop) struct arena *small = arena_new(8u << 20);
+    assert_status(
+        rpc_unpack(&limiter__acquire_request__descriptor, span_of(raw, len), small, &message),
+        REASON_MESSAGE_TOO_COMPLEX);
 
-    /* Through the wire: Acquire.candidates is field 3. */
-    Limiter__AcquireRequest request;
-    for (size_t i = 0; i + 1 < len; i += 2) {
-        raw[i] = 0;
-        raw[i + 1] = 3 << 3 | 2;
-    }
-    ProtobufCMessageUnknownField field = {.tag = 3,
-                                          .wire_type = PROTOBUF_C_WIRE_TYPE_LENGTH_PREFIXED,
-                                          .len = len - 1,
-                                          .data = (uint8_t *)raw};
-    limiter__acquire_request__init(&request);
-    request.base.unknown_fields = &field;
-    request.base.n_unknown_fields = 1;
-    struct rpc_method methods[32];
-    memcpy(methods, f.services[0].methods, f.services[0].n_methods * sizeof(methods[0]));
-    methods[0].handler = methods[7].handler; /* never reached */
-    f.services[0].methods = methods;
-    struct rpc_server *server;
-    assert_status_ok(fixture_serve(&f, NULL, "127.0.0.1:0", &server));
-    char address[32];
-    snprintf(address, sizeof(address), "127.0.0.1:%u", rpc_server_port(server));
-    struct rpc_channel *channel =
-        rpc_channel_new(f.wire, &(struct rpc_channel_options){.targets = address});
-    struct status s = rpc_call(channel, LIMITER, "Acquire", &request, f.arena, &reply);
+    /* Through the wire, inside the request of a stream. */
+    Limiter__AcquireRequest acquire;
+    Limiter__AttachItem item;
+    Limiter__AttachRequest request;
+    limiter__acquire_request__init(&acquire);
+    limiter__attach_item__init(&item);
+    limiter__attach_request__init(&request);
+    ProtobufCMessageUnknownField field = {
+        .tag = 3,
+        .wire_type = PROTOBUF_C_WIRE_TYPE_LENGTH_PREFIXED,
+        .len = len - 1, /* the first tag is the packer's */
+        .data = (uint8_t *)raw + 1,
+    };
+    acquire.base.unknown_fields = &field;
+    acquire.base.n_unknown_fields = 1;
+    item.request_case = LIMITER__ATTACH_ITEM__REQUEST_ACQUIRE;
+    item.acquire = &acquire;
+    request.items = (Limiter__AttachItem *[]){&item};
+    request.n_items = 1;
+    CLEANUP(rpc_stream_close) struct rpc_stream *stream = NULL;
+    assert_status_ok(rpc_open(f.channel, LIMITER, "Attach", &request, &stream));
+    struct status s = rpc_stream_recv(stream, f.arena, &message);
     assert_status(s, REASON_MESSAGE_TOO_COMPLEX);
     assert_int_equal(s.code, STATUS_RESOURCE_EXHAUSTED);
-    rpc_channel_free(channel);
-    rpc_server_stop(server, 1000);
+    rpc_stream_close(&stream);
     fixture_stop(&f);
 }
 

@@ -1,0 +1,401 @@
+#include "aws/bedrock.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "codec/eventstream.h"
+#include "codec/json.h"
+#include "codec/retry.h"
+#include "codec/sigv4.h"
+#include "codec/text.h"
+#include "codec/uri.h"
+
+#define CALL_ARENA   (1u << 20) /* URL, signature, head of the reply */
+#define ERROR_MOST   (64u << 10)
+#define ANSWER_MOST  (25u * 1000 * 1000)
+#define MESSAGE_MOST (2u << 20) /* a payload part is a million bytes, in base64 */
+#define TEXT_MOST    1024
+#define HEADERS_MOST 16
+
+struct bedrock {
+    struct http_client *http;
+    struct credentials *credentials;
+    char *endpoint; /* NULL: AWS's own */
+};
+
+struct bedrock_call {
+    struct arena *arena;
+    struct http *http;
+    struct bedrock_reply reply;
+    struct eventstream_decoder *decoder;
+    struct span input; /* of the chunk at hand, not yet fed */
+    struct buf event;
+    struct buf body;
+    uint64_t idle_ms;
+    bool began; /* the first event has come */
+};
+
+struct bedrock *bedrock_new(const struct bedrock_options *options)
+{
+    struct bedrock *bedrock = ALLOC(struct bedrock);
+    bedrock->http = options->http;
+    bedrock->credentials = options->credentials;
+    if (options->endpoint != NULL) {
+        struct span endpoint = span_str(options->endpoint);
+        while (span_ends(endpoint, SPAN("/"))) {
+            endpoint.len--;
+        }
+        bedrock->endpoint = alloc_string(endpoint);
+    }
+    return bedrock;
+}
+
+void bedrock_free(struct bedrock *bedrock)
+{
+    free(bedrock->endpoint);
+    free(bedrock);
+}
+
+/* --- classification --------------------------------------------------------------------------- */
+
+/* "ThrottlingException" of "aws.protocols#ThrottlingException:http://internal..." */
+static struct span bare_exception(struct span exception)
+{
+    exception = span_first(exception, span_find_char(exception, ':'));
+    size_t hash = span_find_char(exception, '#');
+    return span_trim(hash == SPAN_MISSING ? exception : span_from(exception, hash + 1));
+}
+
+enum reason bedrock_classify(int http_status, struct span exception, struct span message)
+{
+    static const struct {
+        int http_status;
+        struct span exception;
+        struct span fragment;
+        enum reason reason;
+    } rows[] = {
+#define BEDROCK_ERROR(status, name, text, reason) {status, SPAN(name), SPAN(text), REASON_##reason},
+#include "aws/bedrock_errors.def"
+    };
+    exception = bare_exception(exception);
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        if ((rows[i].http_status == 0 || rows[i].http_status == http_status) &&
+            (rows[i].exception.len == 0 || span_eq_nocase(exception, rows[i].exception)) &&
+            (rows[i].fragment.len == 0 ||
+             span_find_nocase(message, rows[i].fragment) != SPAN_MISSING)) {
+            return rows[i].reason;
+        }
+    }
+    return REASON_TIER_FAILED;
+}
+
+static struct status failure(struct bedrock_call *call, int http_status, struct span exception,
+                             struct span message)
+{
+    enum reason reason = bedrock_classify(http_status, exception, message);
+    exception = bare_exception(exception);
+    message = span_first(message, TEXT_MOST);
+    const char *detail = arena_printf(call->arena, "%.*s%s%.*s", (int)exception.len,
+                                      exception.len > 0 ? exception.at : "",
+                                      exception.len > 0 && message.len > 0 ? ": " : "",
+                                      (int)message.len, message.len > 0 ? message.at : "");
+    return status_retry(reason, call->reply.server_retry_ms, detail);
+}
+
+/* --- request ---------------------------------------------------------------------------------- */
+
+struct outgoing {
+    const char *url;
+    struct http_header headers[HEADERS_MOST];
+    size_t n_headers;
+};
+
+static void add_header(struct outgoing *out, struct span name, struct span value)
+{
+    check(out->n_headers < HEADERS_MOST);
+    out->headers[out->n_headers++] = (struct http_header){name, value};
+}
+
+static const char *url_of(const struct bedrock *bedrock, const struct bedrock_request *request,
+                          const char *operation, struct arena *arena)
+{
+    CLEANUP(buf_clear) struct buf url;
+    buf_init(&url, 16384);
+    if (bedrock->endpoint != NULL) {
+        buf_add_str(&url, bedrock->endpoint);
+    } else {
+        buf_addf(&url, "https://bedrock-runtime.%s.amazonaws.com", request->region);
+    }
+    buf_add_str(&url, "/model/");
+    uri_add_encoded(&url, span_str(request->model_id), "");
+    buf_addf(&url, "/%s", operation);
+    check(buf_ok(&url));
+    return arena_string(arena, buf_span(&url));
+}
+
+static void sign(const struct credentials_values *who, const struct bedrock_request *request,
+                 const struct uri *uri, struct arena *arena, struct outgoing *out)
+{
+    struct sigv4_header headers[HEADERS_MOST];
+    size_t n = 0;
+    headers[n++] = (struct sigv4_header){SPAN("host"), uri->authority};
+    for (size_t i = 0; i < out->n_headers; i++) {
+        headers[n++] = (struct sigv4_header){out->headers[i].name, out->headers[i].value};
+    }
+    struct sigv4_request to_sign = {
+        .method = SPAN("POST"),
+        .path = uri->path,
+        .headers = headers,
+        .n_headers = n,
+        .body = request->body,
+    };
+    struct sigv4_options options = {
+        .access_key = who->access_key,
+        .secret_key = who->secret_key,
+        .session_token = who->session_token,
+        .region = span_str(request->region),
+        .service = SPAN("bedrock"),
+        .wall_s = clock_wall_ms() / 1000,
+    };
+    struct sigv4_result signature;
+    sigv4_sign(&to_sign, &options, arena, &signature);
+    for (size_t i = 0; i < signature.n_added; i++) {
+        add_header(out, signature.added[i].name, signature.added[i].value);
+    }
+}
+
+static struct status prepare(struct bedrock *bedrock, const struct bedrock_request *request,
+                             bool stream, struct arena *arena, struct outgoing *out) PARKS
+{
+    struct credentials_values who;
+    struct uri uri;
+    TRY(credentials_get(bedrock->credentials, arena, &who));
+    out->url = url_of(bedrock, request, stream ? "invoke-with-response-stream" : "invoke", arena);
+    if (!uri_parse(span_str(out->url), &uri)) {
+        return status_of(REASON_TIER_MISCONFIGURED, "the endpoint is not an http or https URL");
+    }
+    add_header(out, SPAN("content-type"), SPAN("application/json"));
+    if (stream) {
+        add_header(out, SPAN("x-amzn-bedrock-accept"), SPAN("application/json"));
+    } else {
+        add_header(out, SPAN("accept"), SPAN("application/json"));
+    }
+    if (who.bearer_token.len > 0) {
+        const char *value =
+            arena_printf(arena, "Bearer %.*s", (int)who.bearer_token.len, who.bearer_token.at);
+        add_header(out, SPAN("authorization"), span_str(value));
+    } else {
+        sign(&who, request, &uri, arena, out);
+    }
+    return STATUS_SUCCESS;
+}
+
+/* --- reply ------------------------------------------------------------------------------------ */
+
+static void take_head(struct bedrock_call *call)
+{
+    struct bedrock_reply *reply = &call->reply;
+    reply->http_status = http_code(call->http);
+    reply->request_id = http_header(call->http, "x-amzn-requestid");
+    reply->simulated = span_eq_nocase(http_header(call->http, "x-prism-simulated"), SPAN("true"));
+    reply->server_retry_ms = retry_asked_ms(http_header(call->http, "retry-after"),
+                                            http_header(call->http, "x-amz-retry-after"));
+}
+
+static struct status read_error(struct bedrock_call *call) PARKS
+{
+    struct span exception = http_header(call->http, "x-amzn-errortype");
+    CLEANUP(buf_clear) struct buf body;
+    buf_init(&body, ERROR_MOST);
+    struct status s = http_read_all(call->http, &body);
+    (void)s; /* as much of the error's text as came */
+    CLEANUP(json_drop) struct json *root = json_parse(buf_span(&body), NULL);
+    struct span message = json_string(json_get(root, "message"));
+    if (message.len == 0) {
+        message = json_string(json_get(root, "Message"));
+    }
+    static const char *const code_members[] = {"code", "Code", "__type"};
+    for (size_t i = 0; i < ARRAY_LEN(code_members) && exception.len == 0; i++) {
+        exception = json_string(json_get(root, code_members[i]));
+    }
+    return failure(call, call->reply.http_status, exception, message);
+}
+
+/* What the transport says, in the words of tiers. */
+static struct status transport(const struct bedrock_call *call, struct status s)
+{
+    if (s.reason == REASON_TIMED_OUT) {
+        s = status_of(call->began ? REASON_TIER_STALLED : REASON_TIER_TIMEOUT, s.detail);
+    } else if (s.reason == REASON_CONNECTION_LOST && call->reply.http_status == 200) {
+        s = status_of(REASON_TIER_STREAM_BROKEN, s.detail);
+    }
+    return s;
+}
+
+static struct status open_call(struct bedrock *bedrock, const struct bedrock_request *request,
+                               bool stream, struct bedrock_call **out) PARKS
+{
+    struct bedrock_call *call = ALLOC(struct bedrock_call);
+    call->arena = arena_new(CALL_ARENA);
+    call->idle_ms = request->idle_ms;
+    buf_init(&call->event, MESSAGE_MOST);
+    buf_init(&call->body, ANSWER_MOST);
+    *out = call;
+
+    struct outgoing outgoing = {0};
+    TRY(prepare(bedrock, request, stream, call->arena, &outgoing));
+    struct http_request http = {
+        .method = "POST",
+        .url = outgoing.url,
+        .headers = outgoing.headers,
+        .n_headers = outgoing.n_headers,
+        .body = request->body,
+        .connect_ms = request->connect_ms,
+        .first_byte_ms = request->first_byte_ms,
+        .idle_ms = request->first_byte_ms, /* until the first event; then request->idle_ms */
+    };
+    call->reply.dispatched = true; /* unless the transport knows better */
+    struct status s = http_open(bedrock->http, &http, &call->http);
+    if (!status_ok(s)) {
+        call->reply.dispatched = s.reason != REASON_CONNECT_FAILED;
+        return transport(call, s);
+    }
+    take_head(call);
+    return call->reply.http_status == 200 ? STATUS_SUCCESS : read_error(call);
+}
+
+struct status bedrock_invoke_stream(struct bedrock *bedrock, const struct bedrock_request *request,
+                                    struct bedrock_call **out)
+{
+    struct status s = open_call(bedrock, request, true, out);
+    if (status_ok(s)) {
+        (*out)->decoder = eventstream_decoder_new(MESSAGE_MOST);
+    }
+    return s;
+}
+
+struct status bedrock_invoke(struct bedrock *bedrock, const struct bedrock_request *request,
+                             struct bedrock_call **out, struct span *body)
+{
+    TRY(open_call(bedrock, request, false, out));
+    struct status s = http_read_all((*out)->http, &(*out)->body);
+    if (!status_ok(s)) {
+        return transport(*out, s);
+    }
+    *body = buf_span(&(*out)->body);
+    return STATUS_SUCCESS;
+}
+
+/* --- stream ----------------------------------------------------------------------------------- */
+
+static struct status take_chunk(struct bedrock_call *call, struct span payload)
+{
+    CLEANUP(json_drop) struct json *root = json_parse(payload, NULL);
+    struct span bytes = json_string(json_get(root, "bytes"));
+    buf_reset(&call->event);
+    if (bytes.len == 0 || !text_decode_base64(&call->event, bytes) || !buf_ok(&call->event)) {
+        return status_of(REASON_PROTOCOL_ERROR, "a chunk holds no base64 bytes");
+    }
+    if (!call->began) {
+        call->began = true;
+        http_set_idle_ms(call->http, call->idle_ms);
+    }
+    return STATUS_SUCCESS;
+}
+
+static struct status take_exception(struct bedrock_call *call, struct span name,
+                                    struct span payload)
+{
+    CLEANUP(json_drop) struct json *root = json_parse(payload, NULL);
+    struct span message = json_string(json_get(root, "message"));
+    if (message.len == 0) {
+        message = json_string(json_get(root, "originalMessage"));
+    }
+    return failure(call, 0, name, message);
+}
+
+/* One frame; event.len stays 0 for kinds that are not known: there will be new ones. */
+static struct status take_message(struct bedrock_call *call,
+                                  const struct eventstream_message *message)
+{
+    struct span kind = eventstream_string(message, ":message-type");
+    buf_reset(&call->event);
+    if (span_eq(kind, SPAN("exception"))) {
+        return take_exception(call, eventstream_string(message, ":exception-type"),
+                              message->payload);
+    }
+    if (span_eq(kind, SPAN("error"))) {
+        return failure(call, 0, eventstream_string(message, ":error-code"),
+                       eventstream_string(message, ":error-message"));
+    }
+    return span_eq(eventstream_string(message, ":event-type"), SPAN("chunk"))
+               ? take_chunk(call, message->payload)
+               : STATUS_SUCCESS;
+}
+
+/* More bytes; *end when there are none. */
+static struct status read_more(struct bedrock_call *call, bool *end) PARKS
+{
+    struct status s = http_read(call->http, &call->input);
+    if (!status_ok(s)) {
+        return transport(call, s);
+    }
+    if (call->input.len == 0 && eventstream_inside(call->decoder)) {
+        return status_of(REASON_TIER_STREAM_BROKEN, "the stream ended inside a frame");
+    }
+    *end = call->input.len == 0;
+    return STATUS_SUCCESS;
+}
+
+struct status bedrock_stream_next(struct bedrock_call *call, struct span *event)
+{
+    for (;;) {
+        struct eventstream_message message;
+        switch (eventstream_feed(call->decoder, &call->input, &message)) {
+        case EVENTSTREAM_MESSAGE:
+            TRY(take_message(call, &message));
+            if (call->event.len > 0) {
+                *event = buf_span(&call->event);
+                return STATUS_SUCCESS;
+            }
+            break;
+        case EVENTSTREAM_MORE: {
+            bool end = false;
+            TRY(read_more(call, &end));
+            if (end) {
+                *event = SPAN_NONE;
+                return STATUS_SUCCESS;
+            }
+            break;
+        }
+        case EVENTSTREAM_BROKEN:
+            return status_of(
+                REASON_TIER_STREAM_BROKEN,
+                arena_printf(call->arena, "broken frame: %s", eventstream_error(call->decoder)));
+        }
+    }
+}
+
+const struct bedrock_reply *bedrock_reply(const struct bedrock_call *call)
+{
+    return &call->reply;
+}
+
+void bedrock_close(struct bedrock_call **call_to_close)
+{
+    struct bedrock_call *call = *call_to_close;
+    if (call == NULL) {
+        return;
+    }
+    *call_to_close = NULL;
+    if (call->http != NULL) {
+        http_close(&call->http);
+    }
+    eventstream_decoder_free(call->decoder);
+    buf_clear(&call->event);
+    buf_clear(&call->body);
+    arena_free(call->arena);
+    free(call);
+}

@@ -1,0 +1,161 @@
+#include "limiter/limiter.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "codec/hash.h"
+
+#define PAIRS_MOST 4096 /* models x tenants whose answers are followed */
+
+static void metrics_init(struct limiter_metrics *m)
+{
+#define METRIC(kind, name, labels, help)                                                           \
+    m->name = metric_##kind("prism_limiter_" #name, labels, help);
+#include "limiter/metrics.def"
+}
+
+/* What an earlier process granted may still count: until it no longer can, nothing is granted. */
+static uint64_t closure_ms(const struct limiter *limiter)
+{
+    const struct engine_rules *rules = &limiter->policy->rules;
+    uint64_t longest_ms = rules->lease_ms;
+    for (size_t i = 0; i < store_resources(limiter->store); i++) {
+        const struct engine_resource *resource = store_resource_at(limiter->store, i);
+        uint64_t window_ms = resource->limits.window_ms + rules->guard_ms;
+        longest_ms = window_ms > longest_ms ? window_ms : longest_ms;
+    }
+    return longest_ms;
+}
+
+static void add_model(struct limiter *limiter, size_t i)
+{
+    const struct catalogue_model *model = &limiter->policy->catalogue->models[i];
+    struct engine_limits limits = policy_model(limiter->policy, model);
+    struct engine_resource *resource = store_resource_add(limiter->store, span_str(model->name),
+                                                          ENGINE_MODEL, &limits, 0, ENGINE_NEVER);
+    resource->health.gone = catalogue_lifecycle_at(model, clock_wall_ms() / 1000) == CATALOGUE_GONE;
+    limiter->models[i] = resource;
+    if (model->concurrency > ENGINE_LEASES_MOST) {
+        LOG(WARN, "concurrency is beyond what is counted, so it is no limit",
+            KV("model", model->name), KV("concurrency", model->concurrency),
+            KV("most", ENGINE_LEASES_MOST));
+    }
+}
+
+struct status limiter_new(const struct limiter_config *config, uint64_t (*clock_ms)(void),
+                          char error_text[256], struct limiter **out)
+{
+    struct policy *policy;
+    TRY(policy_new(config, error_text, &policy));
+    struct limiter *limiter = ALLOC(struct limiter);
+    limiter->config = config;
+    limiter->policy = policy;
+    limiter->clock_ms = clock_ms;
+    metrics_init(&limiter->metrics);
+
+    uint64_t epoch;
+    uint32_t instance;
+    hash_random(&epoch, sizeof(epoch));
+    hash_random(&instance, sizeof(instance));
+    limiter->stamp = (uint64_t)instance << 32;
+    size_t slots = 1 + policy->catalogue->n_models + config->tenant_pools;
+    limiter->store = store_new(slots, config->records, epoch);
+    limiter->outputs = outputs_new(PAIRS_MOST);
+    limiter->audit = audit_new(slots);
+    limiter->suite = store_resource_add(limiter->store, SPAN("suite"), ENGINE_POOL, &policy->suite,
+                                        0, ENGINE_NEVER);
+    for (size_t i = 0; i < policy->catalogue->n_models; i++) {
+        add_model(limiter, i);
+    }
+    if (!config->assume_new_store) {
+        limiter->suite->closed_until_ms = clock_ms() + closure_ms(limiter);
+    }
+    *out = limiter;
+    return STATUS_SUCCESS;
+}
+
+void limiter_free(struct limiter *limiter)
+{
+    if (limiter == NULL) {
+        return;
+    }
+    audit_free(limiter->audit);
+    outputs_free(limiter->outputs);
+    store_free(limiter->store);
+    policy_free(limiter->policy);
+    free(limiter);
+}
+
+uint64_t limiter_step(struct limiter *limiter, struct engine_event event)
+{
+    return engine_step(&limiter->policy->rules, limiter->clock_ms(), ++limiter->stamp, &event, 1);
+}
+
+bool limiter_tenant_valid(struct span tenant)
+{
+    for (size_t i = 0; i < tenant.len; i++) {
+        char c = tenant.at[i];
+        if (!((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-')) {
+            return false;
+        }
+    }
+    return tenant.len > 0 && tenant.len <= 63;
+}
+
+bool limiter_tenant_pool(struct limiter *limiter, struct span tenant, bool make_room,
+                         struct engine_resource **out)
+{
+    const struct engine_limits *limits = policy_tenant(limiter->policy, tenant);
+    if (limits == NULL) {
+        *out = NULL;
+        return true;
+    }
+    char name[sizeof("tenant:") + 63];
+    check(tenant.len <= 63);
+    memcpy(name, "tenant:", 7);
+    memcpy(name + 7, tenant.at, tenant.len);
+    struct span span = span_of(name, 7 + tenant.len);
+    struct engine_resource *pool = store_resource(limiter->store, span);
+    if (pool == NULL) {
+        uint64_t keep_ms = make_room ? limiter->policy->rules.record_open_ms : ENGINE_NEVER;
+        pool = store_resource_add(limiter->store, span, ENGINE_POOL, limits, limiter->clock_ms(),
+                                  keep_ms);
+        if (pool == NULL) {
+            return false;
+        }
+        audit_forget(limiter->audit, store_resource_slot(limiter->store, pool));
+    }
+    *out = pool;
+    return true;
+}
+
+bool limiter_model(const struct limiter *limiter, const char *name, size_t *out)
+{
+    const struct catalogue *catalogue = limiter->policy->catalogue;
+    const struct catalogue_model *model = catalogue_find(catalogue, name);
+    if (model == NULL) {
+        return false;
+    }
+    *out = (size_t)(model - catalogue->models);
+    return true;
+}
+
+void limiter_collect(void *arg)
+{
+    const struct limiter *limiter = arg;
+    const struct limiter_metrics *m = &limiter->metrics;
+    uint64_t now_ms = limiter->clock_ms();
+    for (size_t i = 0; i < store_resources(limiter->store); i++) {
+        const struct engine_resource *resource = store_resource_at(limiter->store, i);
+        METRIC_SET(m->leases, engine_leases_live(resource, now_ms), resource->name);
+        if (resource->kind == ENGINE_MODEL) {
+            METRIC_SET(m->cooldown_level, resource->health.level, resource->name);
+        }
+    }
+    METRIC_SET(m->resources, (double)store_resources(limiter->store));
+    METRIC_SET(m->records, (double)store_records(limiter->store));
+    METRIC_SET(m->closed, now_ms < limiter->suite->closed_until_ms);
+}

@@ -1,0 +1,70 @@
+/*
+ * limiter.h -- the service around the engine: what one process holds.
+ *
+ * Floor 6, loop thread. A handler takes a request apart (request.c), lets the engine decide in one
+ * step, and puts the reply together (reply.c); nothing parks between reading state and writing it.
+ */
+#ifndef PRISM_LIMITER_LIMITER_H
+#define PRISM_LIMITER_LIMITER_H
+
+#include "app/config.h"
+#include "base/metric.h"
+#include "limiter/audit.h"
+#include "limiter/engine.h"
+#include "limiter/outputs.h"
+#include "limiter/policy.h"
+#include "limiter/store.h"
+#include "net/rpc_server.h"
+
+struct limiter_config {
+#define CONFIG CONFIG_FIELD
+#define CONFIG_ALIAS(name, env)
+#include "app/common.def"
+#include "limiter/config.def"
+};
+
+struct limiter_metrics {
+#define METRIC(kind, name, labels, help) struct metric *name;
+#include "limiter/metrics.def"
+};
+
+struct limiter {
+    const struct limiter_config *config;
+    struct policy *policy;
+    struct store *store;
+    struct outputs *outputs;
+    struct audit *audit;
+    struct limiter_metrics metrics;
+    struct engine_resource *suite;
+    struct engine_resource *models[CATALOGUE_MODELS_MOST]; /* as the catalogue has them */
+    uint64_t (*clock_ms)(void);                            /* the authority's */
+    uint64_t stamp;                                        /* of the last step */
+};
+
+/* config outlives the limiter. CONFIG_INVALID or FILE_UNREADABLE, detail in error_text. */
+struct status limiter_new(const struct limiter_config *config, uint64_t (*clock_ms)(void),
+                          char error_text[256], struct limiter **out) NODISCARD;
+void limiter_free(struct limiter *limiter); /* takes NULL */
+
+/* One event through the engine; returns the present it was decided at. */
+uint64_t limiter_step(struct limiter *limiter, struct engine_event event);
+
+/* 1 to 63 of a-z, 0-9 and '-'. */
+bool limiter_tenant_valid(struct span tenant);
+
+/* The pool of a tenant, made on first use; *out NULL when the policy gives it none. False: there is
+ * no room for it, now or (make_room false) without an idle one going. */
+bool limiter_tenant_pool(struct limiter *limiter, struct span tenant, bool make_room,
+                         struct engine_resource **out);
+
+/* The place of a model in catalogue and models; false when there is none of that name. */
+bool limiter_model(const struct limiter *limiter, const char *name, size_t *out);
+
+/* The service's rows for rpc_server. */
+extern const struct rpc_method limiter_methods[];
+extern const size_t limiter_n_methods;
+
+/* Sets the gauges, for metric_on_collect. */
+void limiter_collect(void *limiter);
+
+#endif

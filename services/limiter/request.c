@@ -1,0 +1,116 @@
+#include "limiter/request.h"
+
+#include <string.h>
+
+#include "loop/task.h"
+
+#define BUSY_RETRY_MS 1000
+
+bool request_id(ProtobufCBinaryData data, struct engine_id *out)
+{
+    if (data.len != sizeof(out->bytes)) {
+        return false;
+    }
+    memcpy(out->bytes, data.data, sizeof(out->bytes));
+    return true;
+}
+
+struct status request_tenant(struct rpc *rpc, const char *given, struct span *out)
+{
+    *out = span_str(given[0] != '\0' ? given : task_context()->tenant);
+    return limiter_tenant_valid(*out)
+               ? STATUS_SUCCESS
+               : rpc_bad_field(rpc, "tenant", "must be 1 to 63 of a-z, 0-9 and -");
+}
+
+struct status request_no_room(void)
+{
+    return status_retry(REASON_OVERLOADED, BUSY_RETRY_MS, "no room for another request or tenant");
+}
+
+static struct status take_tokens(struct rpc *rpc, const Limiter__TokenEstimate *tokens,
+                                 struct estimate_tokens *out)
+{
+    if (tokens == NULL || tokens->max_tokens == 0) {
+        return rpc_bad_field(rpc, "candidates.tokens.max_tokens", "must be 1 or more");
+    }
+    if (tokens->input_tokens > REQUEST_TOKENS_MOST ||
+        tokens->cache_read_tokens > REQUEST_TOKENS_MOST ||
+        tokens->cache_write_tokens > REQUEST_TOKENS_MOST ||
+        tokens->max_tokens > REQUEST_TOKENS_MOST) {
+        return rpc_bad_field(rpc, "candidates.tokens", "must be at most 1,000,000,000 each");
+    }
+    *out = (struct estimate_tokens){
+        .input = tokens->input_tokens,
+        .cache_read = tokens->cache_read_tokens,
+        .cache_write = tokens->cache_write_tokens,
+        .max_output = tokens->max_tokens,
+    };
+    return STATUS_SUCCESS;
+}
+
+static struct status take_candidate(struct rpc *rpc, const Limiter__Candidate *candidate,
+                                    struct span tenant, struct engine_candidate *out)
+{
+    const struct limiter *limiter = rpc_service(rpc);
+    size_t place;
+    struct estimate_tokens tokens;
+    if (!limiter_model(limiter, candidate->model, &place)) {
+        return rpc_not_found(rpc, REASON_MODEL_UNKNOWN, "model", candidate->model);
+    }
+    TRY(take_tokens(rpc, candidate->tokens, &tokens));
+    const struct catalogue_model *model = &limiter->policy->catalogue->models[place];
+    uint64_t q95 = outputs_q95(limiter->outputs, span_str(model->name), tenant);
+    out->model = limiter->models[place];
+    out->model_charge = estimate_model_charge(&tokens, &model->estimate, q95);
+    out->pool_charge =
+        estimate_pool_charge(&tokens, q95 > 0 ? q95 : model->estimate.expected_output);
+    return STATUS_SUCCESS;
+}
+
+struct status request_acquire(struct rpc *rpc, Limiter__Candidate *const *candidates, size_t n,
+                              struct span tenant, struct engine_acquire *out)
+{
+    struct limiter *limiter = rpc_service(rpc);
+    if (n == 0 || n > ENGINE_CANDIDATES_MOST) {
+        return rpc_bad_field(rpc, "candidates", "must be 1 to 16");
+    }
+    struct engine_candidate *rows = ARENA_ARRAY(rpc_arena(rpc), struct engine_candidate, n);
+    for (size_t i = 0; i < n; i++) {
+        TRY(take_candidate(rpc, candidates[i], tenant, &rows[i]));
+    }
+    *out = (struct engine_acquire){
+        .candidates = rows,
+        .n_candidates = n,
+        .pools = {limiter->suite},
+        .n_pools = 1,
+        .verdict = ARENA_NEW(rpc_arena(rpc), struct engine_verdict),
+    };
+    if (!limiter_tenant_pool(limiter, tenant, true, &out->pools[1])) {
+        return request_no_room();
+    }
+    out->n_pools += out->pools[1] != NULL;
+    return STATUS_SUCCESS;
+}
+
+bool request_held(struct limiter *limiter, const struct engine_record *record, const char *model,
+                  struct span tenant, struct engine_resource **held)
+{
+    if (record->n_held > 0) {
+        for (uint32_t i = 0; i < record->n_held; i++) {
+            held[i] = store_resource_by_hash(limiter->store, record->held[i].hash);
+        }
+        return true;
+    }
+    size_t place;
+    if (!limiter_model(limiter, model, &place)) {
+        return false;
+    }
+    held[0] = limiter->models[place];
+    held[1] = limiter->suite;
+    /* Without room for its pool the tenant's own budget misses this report. */
+    if (!limiter_tenant_pool(limiter, tenant, true, &held[2])) {
+        held[2] = NULL;
+    }
+    return true;
+}

@@ -1,0 +1,34 @@
+/*
+ * command.h -- what can be asked of prismctl: one row a command.
+ *
+ * Floor 6.
+ */
+#ifndef PRISM_PRISMCTL_COMMAND_H
+#define PRISM_PRISMCTL_COMMAND_H
+
+#include "prismctl/cli.h"
+
+/* Options anywhere, -o for --output, and the command in between: becomes what config_load reads,
+ * the options first. A fresh argv in arena, *argc is its length. */
+char **command_arrange(int *argc, char **argv, struct arena *arena);
+
+/* Options of a command line; outcome CONFIG_RUN: *rest is the command and its arguments. */
+enum config_outcome command_load(int argc, char **argv, char **envp, struct arena *arena,
+                                 struct cli_config *config, char ***rest);
+
+/* In a task, between cli_begin and cli_end. Returns the exit code. */
+int command_run(struct cli *cli, char **words) PARKS;
+
+/* --- the commands: args has as many as the table says ------------------------------------------
+ */
+
+int analyze_run(struct cli *cli, char **args) PARKS;
+int section_run(struct cli *cli, char **args) PARKS;
+int models_run(struct cli *cli, char **args) PARKS;
+int quota_run(struct cli *cli, char **args) PARKS;
+int tasks_list_run(struct cli *cli, char **args) PARKS;
+int tasks_get_run(struct cli *cli, char **args) PARKS;
+int tasks_watch_run(struct cli *cli, char **args) PARKS;
+int tasks_cancel_run(struct cli *cli, char **args) PARKS;
+
+#endif

@@ -1,0 +1,134 @@
+/* Giving grants back to the limiter, in tasks that outlive the call. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/log.h"
+#include "loop/task.h"
+#include "prism/limiter/v1/limiter.pb-c.h"
+#include "router/router.h"
+
+#define REPLY_ARENA  (256u << 10)
+#define REPORT_TRIES 5
+#define REPORT_MS    60000
+
+/* A report outlives its call: everything it needs is its own. */
+struct report {
+    struct router *router;
+    struct arena *arena;
+    const char *method;
+    const void *request;
+};
+
+static void report_send(void *arg) PARKS
+{
+    struct report *report = arg;
+    struct router *router = report->router;
+    struct status s = STATUS_SUCCESS;
+    for (unsigned try = 0; try < REPORT_TRIES; try++) {
+        CLEANUP(arena_drop) struct arena *arena = arena_new(REPLY_ARENA);
+        void *answer;
+        s = rpc_call(router->limiter, &limiter__limiter_service__descriptor, report->method,
+                     report->request, arena, &answer);
+        if (status_ok(s) || s.code == STATUS_INVALID_ARGUMENT ||
+            !status_ok(task_sleep_ms(200u << try))) {
+            break;
+        }
+    }
+    if (!status_ok(s)) {
+        METRIC_ADD(router->metrics.settlements_lost_total, 1);
+        LOG(ERROR, "grant not given back", KV("method", report->method), KV("err", s));
+    }
+    router->handed_over--;
+    arena_free(report->arena);
+    free(report);
+}
+
+static struct report *report_new(struct router *router, const char *method)
+{
+    struct report *report = ALLOC(struct report);
+    report->router = router;
+    report->arena = arena_new(16384);
+    report->method = method;
+    return report;
+}
+
+static void report_hand_over(struct report *report, const void *request)
+{
+    report->request = request;
+    report->router->handed_over++;
+    struct task_options options = {
+        .name = "report",
+        .deadline_ms = loop_now_ms(report->router->loop) + REPORT_MS,
+    };
+    task_spawn(report->router->loop, &options, report_send, report);
+}
+
+static Limiter__Outcome outcome_of(enum reason reason)
+{
+    switch (reason_class(reason)) {
+    case CLASS_TRY_NEXT_TIER:
+        return reason == REASON_TIER_THROTTLED || reason == REASON_TIER_THROTTLED_DAILY
+                   ? LIMITER__OUTCOME__OUTCOME_THROTTLED
+                   : LIMITER__OUTCOME__OUTCOME_FAILED;
+    case CLASS_SKIP_TIER:
+        return reason == REASON_TIER_GONE ? LIMITER__OUTCOME__OUTCOME_GONE
+                                          : LIMITER__OUTCOME__OUTCOME_CALLER;
+    case CLASS_GIVE_UP:
+    case CLASS_WAIT:
+    case CLASS_REFRESH:
+    case CLASS_NONE:
+        break;
+    }
+    return reason == REASON_CALL_CANCELLED || reason == REASON_DEADLINE_PASSED ||
+                   reason == REASON_LEASE_LOST || reason == REASON_SHUTTING_DOWN
+               ? LIMITER__OUTCOME__OUTCOME_CANCELLED
+               : LIMITER__OUTCOME__OUTCOME_CALLER;
+}
+
+void limiter_complete(struct router *router, const struct plan *plan, const struct grant *grant,
+                      const struct attempt *attempt)
+{
+    if (!attempt->dispatched && reason_class(attempt->reason) != CLASS_TRY_NEXT_TIER) {
+        limiter_cancel(router, plan, grant->id, grant->candidate->resource);
+        return;
+    }
+    struct report *report = report_new(router, "Complete");
+    Limiter__TokenUsage *usage = ARENA_NEW(report->arena, Limiter__TokenUsage);
+    limiter__token_usage__init(usage);
+    usage->input_tokens = attempt->usage.input;
+    usage->output_tokens = attempt->usage.output;
+    usage->cache_read_tokens = attempt->usage.cache_read;
+    usage->cache_write_tokens = attempt->usage.cache_write;
+    Limiter__CompleteRequest *request = ARENA_NEW(report->arena, Limiter__CompleteRequest);
+    limiter__complete_request__init(request);
+    request->tenant = arena_string(report->arena, span_str(plan->tenant));
+    request->id.data = (uint8_t *)arena_copy(report->arena, span_of(grant->id, ROUTER_ID_SIZE)).at;
+    request->id.len = ROUTER_ID_SIZE;
+    request->model = arena_string(report->arena, span_str(grant->candidate->resource));
+    request->usage = usage;
+    request->usage_partial = attempt->usage_partial;
+    request->outcome =
+        attempt->reason == REASON_NONE ? LIMITER__OUTCOME__OUTCOME_OK : outcome_of(attempt->reason);
+    request->server_retry_ms = attempt->server_retry_ms;
+    request->latency_ms = attempt->duration_ms;
+    request->ttft_ms = attempt->ttft_ms;
+    const ProtobufCEnumValue *row =
+        protobuf_c_enum_descriptor_get_value(&limiter__outcome__descriptor, request->outcome);
+    METRIC_ADD(router->metrics.settlements_total, 1, row->name + strlen("OUTCOME_"));
+    report_hand_over(report, request);
+}
+
+void limiter_cancel(struct router *router, const struct plan *plan, const uint8_t *id,
+                    const char *resource)
+{
+    struct report *report = report_new(router, "Cancel");
+    Limiter__CancelRequest *request = ARENA_NEW(report->arena, Limiter__CancelRequest);
+    limiter__cancel_request__init(request);
+    request->tenant = arena_string(report->arena, span_str(plan->tenant));
+    request->id.data = (uint8_t *)arena_copy(report->arena, span_of(id, ROUTER_ID_SIZE)).at;
+    request->id.len = ROUTER_ID_SIZE;
+    request->model = arena_string(report->arena, span_str(resource));
+    METRIC_ADD(router->metrics.settlements_total, 1, "UNDISPATCHED");
+    report_hand_over(report, request);
+}

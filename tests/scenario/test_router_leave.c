@@ -1,0 +1,181 @@
+/* A caller that leaves, at every place where it can: the model call ends, what was reserved is
+ * settled, and nothing is left. */
+#include "generation.h"
+#include "prism/limiter/v1/limiter.pb-c.h"
+
+#define SCALE 20
+
+struct footprint {
+    double tasks;
+    double descriptors;
+};
+
+static struct footprint footprint_of(struct suite *suite, enum suite_program program) PARKS
+{
+    return (struct footprint){
+        .tasks = suite_metric(suite, program, "prism_loop_tasks", ""),
+        .descriptors = suite_metric(suite, program, "process_open_fds", ""),
+    };
+}
+
+/* Everything that a call has, it has given back. */
+static void await_footprint(struct suite *suite, enum suite_program program,
+                            struct footprint before) PARKS
+{
+    suite_await_metric(suite, program, "prism_loop_tasks", "", before.tasks);
+    suite_await_metric(suite, program, "process_open_fds", "", before.descriptors);
+}
+
+static const Limiter__Resource *pool(struct suite *suite) PARKS
+{
+    Limiter__PeekRequest request = LIMITER__PEEK_REQUEST__INIT;
+    char *names[] = {"suite"};
+    void *reply;
+    request.n_resources = 1;
+    request.resources = names;
+    assert_status_ok(rpc_call(suite->limiter, &limiter__limiter_service__descriptor, "Peek",
+                              &request, suite->arena, &reply));
+    const Limiter__PeekResponse *peek = reply;
+    assert_int_equal(peek->n_resources, 1);
+    return peek->resources[0];
+}
+
+/* One whole call, so that connections and pooled memory are there before anything is counted. */
+static void warm_up(struct suite *suite) PARKS
+{
+    struct generation g = {.suite = suite};
+    generation_run(&g);
+    assert_generated(&g, 1, 1);
+    generation_clear(&g);
+    suite_await_idle(suite);
+}
+
+static struct judge_call last_call(struct suite *suite) PARKS
+{
+    struct judge_log log = suite_arrivals(suite);
+    assert_true(log.n > 0);
+    return log.calls[log.n - 1];
+}
+
+task_test_real(leaving_in_mid_stream_ends_the_model_call)
+{
+    struct suite *suite = suite_start(&(struct suite_options){.time_scale = SCALE});
+    warm_up(suite);
+    struct footprint router = footprint_of(suite, SUITE_ROUTER);
+    struct footprint limiter = footprint_of(suite, SUITE_LIMITER);
+    /* Very slow from here on: it cannot end by itself while the test looks. */
+    suite_set_faults(suite, "rules:\n  - {action: stall, at: events, after: 8, for: 10m}\n");
+    struct generation g = {.suite = suite, .leave_after = 3};
+    generation_run(&g);
+    assert_true(g.left);
+    generation_clear(&g);
+
+    suite_await_idle(suite);
+    struct judge_call call = last_call(suite);
+    assert_span(call.outcome, SPAN("client_gone"));
+    assert_int_equal(call.status, 200);
+    const Limiter__Resource *suite_pool = pool(suite);
+    assert_int_equal(suite_pool->live_leases, 0);
+    assert_int_equal(suite_pool->remaining->leases, 5);
+    assert_true(suite_metric(suite, SUITE_ROUTER, "prism_router_settlements_total",
+                             "outcome=\"CANCELLED\"") == 1);
+    assert_true(suite_metric(suite, SUITE_ROUTER, "prism_router_settlements_lost_total", "") == 0);
+    await_footprint(suite, SUITE_LIMITER, limiter);
+    /* The connection that was cut is closed, the one of warm_up may have been it. */
+    suite_await_metric(suite, SUITE_ROUTER, "prism_loop_tasks", "", router.tasks);
+    assert_true(suite_metric(suite, SUITE_ROUTER, "process_open_fds", "") <= router.descriptors);
+    suite_stop(suite);
+}
+
+task_test_real(leaving_before_the_first_byte_ends_the_model_call)
+{
+    struct suite *suite = suite_start(&(struct suite_options){.time_scale = SCALE});
+    warm_up(suite);
+    struct footprint router = footprint_of(suite, SUITE_ROUTER);
+    suite_set_faults(suite, "rules:\n  - {action: stall, at: headers, for: 10m}\n");
+    struct generation g = {.suite = suite, .deadline_ms = 500};
+    generation_run(&g);
+    assert_status(g.status, REASON_DEADLINE_PASSED);
+    assert_int_equal(g.admitted, 1);
+    generation_clear(&g);
+
+    suite_await_idle(suite);
+    assert_span(last_call(suite).outcome, SPAN("client_gone"));
+    assert_int_equal(pool(suite)->live_leases, 0);
+    suite_await_metric(suite, SUITE_ROUTER, "prism_loop_tasks", "", router.tasks);
+    assert_true(suite_metric(suite, SUITE_ROUTER, "process_open_fds", "") <= router.descriptors);
+    suite_stop(suite);
+}
+
+/* Five calls hold the pool, a sixth waits and leaves: it must not have taken anything. */
+task_test_real(leaving_the_queue_takes_nothing)
+{
+    struct suite *suite = suite_start(&(struct suite_options){.time_scale = SCALE});
+    struct generation holders[5], waiter = {.suite = suite, .leave_queued = true};
+    struct group group;
+    warm_up(suite);
+    double tasks = suite_metric(suite, SUITE_ROUTER, "prism_loop_tasks", "");
+    suite_set_faults(suite, "rules:\n  - {action: stall, at: events, after: 8, for: 2s}\n");
+    group_init(&group);
+    for (size_t i = 0; i < ARRAY_LEN(holders); i++) {
+        holders[i] = (struct generation){.suite = suite};
+        generation_spawn(&holders[i], &group);
+    }
+    suite_await_metric(suite, SUITE_ROUTER, "prism_router_leases", "", ARRAY_LEN(holders));
+    generation_run(&waiter);
+    assert_true(waiter.left);
+    generation_clear(&waiter);
+    assert_status_ok(group_wait(&group));
+    for (size_t i = 0; i < ARRAY_LEN(holders); i++) {
+        assert_generated(&holders[i], 1, 1);
+        generation_clear(&holders[i]);
+    }
+    suite_await_idle(suite);
+    assert_int_equal(suite_arrivals(suite).n, 1 + ARRAY_LEN(holders));
+    assert_int_equal(pool(suite)->live_leases, 0);
+    suite_await_metric(suite, SUITE_ROUTER, "prism_loop_tasks", "", tasks);
+    suite_stop(suite);
+}
+
+/* All leave at once. */
+task_test_real(a_crowd_that_leaves_leaves_nothing)
+{
+    struct suite *suite = suite_start(&(struct suite_options){.time_scale = SCALE});
+    struct generation crowd[20];
+    struct group group;
+    warm_up(suite);
+    double tasks = suite_metric(suite, SUITE_ROUTER, "prism_loop_tasks", "");
+    suite_set_faults(suite, "rules:\n  - {action: stall, at: events, after: 8, for: 10m}\n");
+    group_init(&group);
+    for (size_t i = 0; i < ARRAY_LEN(crowd); i++) {
+        crowd[i] = (struct generation){.suite = suite, .leave_after = 3, .deadline_ms = 3000};
+        generation_spawn(&crowd[i], &group);
+    }
+    assert_status_ok(group_wait(&group));
+    for (size_t i = 0; i < ARRAY_LEN(crowd); i++) {
+        assert_true(crowd[i].left || crowd[i].status.reason == REASON_DEADLINE_PASSED ||
+                    crowd[i].status.reason == REASON_SUITE_LIMIT);
+        generation_clear(&crowd[i]);
+    }
+    suite_await_idle(suite);
+    struct judge_log log = judge_after(suite_arrivals(suite), 1);
+    assert_true(log.n >= 5);
+    assert_true(judge_most_at_once(log) <= 5);
+    for (size_t i = 0; i < log.n; i++) {
+        assert_span(log.calls[i].outcome, SPAN("client_gone"));
+    }
+    assert_int_equal(pool(suite)->live_leases, 0);
+    suite_await_metric(suite, SUITE_ROUTER, "prism_loop_tasks", "", tasks);
+    suite_stop(suite);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        SUITE_TEST(leaving_in_mid_stream_ends_the_model_call),
+        SUITE_TEST(leaving_before_the_first_byte_ends_the_model_call),
+        SUITE_TEST(leaving_the_queue_takes_nothing),
+        SUITE_TEST(a_crowd_that_leaves_leaves_nothing),
+    };
+    return cmocka_run_group_tests_name(__FILE__, tests, NULL, NULL);
+}
