@@ -436,6 +436,20 @@ void suite_set_faults(struct suite *suite, const char *yaml)
     }
 }
 
+const Limiter__Resource *suite_peek(struct suite *suite, const char *resource)
+{
+    Limiter__PeekRequest request = LIMITER__PEEK_REQUEST__INIT;
+    char *names_asked[] = {(char *)resource};
+    void *reply;
+    request.n_resources = ARRAY_LEN(names_asked);
+    request.resources = names_asked;
+    assert_status_ok(rpc_call(suite->limiter, &limiter__limiter_service__descriptor, "Peek",
+                              &request, suite->arena, &reply));
+    const Limiter__PeekResponse *peek = reply;
+    assert_int_equal(peek->n_resources, 1);
+    return peek->resources[0];
+}
+
 struct judge_log suite_arrivals(struct suite *suite)
 {
     struct judge_log log;

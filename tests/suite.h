@@ -18,6 +18,7 @@
 #include "judge.h"
 #include "net/http.h"
 #include "net/rpc_client.h"
+#include "prism/limiter/v1/limiter.pb-c.h"
 #include "process.h"
 #include "task_test.h"
 
@@ -87,6 +88,9 @@ void suite_await_metric(struct suite *suite, enum suite_program program, const c
 
 /* Replaces the simulator's fault plan; "" ends all faults. */
 void suite_set_faults(struct suite *suite, const char *yaml) PARKS;
+
+/* What the limiter says of a resource ("suite", "sonnet-4.6"), in the suite's arena. */
+const Limiter__Resource *suite_peek(struct suite *suite, const char *resource) PARKS;
 
 /* All calls the simulator has seen, in the suite's arena. */
 struct judge_log suite_arrivals(struct suite *suite) PARKS;

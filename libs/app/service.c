@@ -367,6 +367,12 @@ static struct common common_of(const struct config_spec *spec, const void *confi
     return common;
 }
 
+static void collect_tasks(void *loop)
+{
+    METRIC_SET(metric_gauge("prism_loop_tasks", "", "Tasks that have not ended, this scrape's too."),
+               (double)loop_tasks(loop));
+}
+
 static void run(struct app *app)
 {
     app->loop = loop_new();
@@ -378,6 +384,7 @@ static void run(struct app *app)
     op_init(&app->terminated, app->loop, NULL, NULL);
     readiness_set(app->readiness, "serving", false, "the process is starting");
     process_metrics_start();
+    metric_on_collect(collect_tasks, app->loop);
     loop_on_signal(app->loop, SIGTERM, on_signal, app);
     loop_on_signal(app->loop, SIGINT, on_signal, app);
     task_spawn(app->loop, &(struct task_options){.name = "main", .deadline_ms = TASK_DEADLINE_NONE},

@@ -2,6 +2,11 @@
 
 #include <string.h>
 
+#include "base/arena.h"
+
+#define COPY_TEXT 1024
+#define COPY_ROWS 16
+
 static const struct {
     const char *name;
     enum status_code code;
@@ -53,6 +58,38 @@ struct status status_retry(enum reason reason, uint32_t retry_after_ms, const ch
 struct status status_foreign(enum status_code code, enum reason reason, const char *detail)
 {
     return (struct status){.code = code, .reason = reason, .detail = detail};
+}
+
+static const char *copy_text(const char *text, struct arena *arena)
+{
+    return text != NULL ? arena_string(arena, span_first(span_str(text), COPY_TEXT)) : NULL;
+}
+
+static size_t copy_rows(const struct status_violation **from, size_t n, struct arena *arena)
+{
+    n = n < COPY_ROWS ? n : COPY_ROWS;
+    struct status_violation *copies = ARENA_ARRAY(arena, struct status_violation, n);
+    for (size_t i = 0; i < n; i++) {
+        copies[i].subject = copy_text((*from)[i].subject, arena);
+        copies[i].description = copy_text((*from)[i].description, arena);
+    }
+    *from = copies;
+    return n;
+}
+
+struct status status_copy(struct status s, struct arena *arena)
+{
+    s.detail = copy_text(s.detail, arena);
+    if (s.more != NULL) {
+        struct status_more *more = ARENA_NEW(arena, struct status_more);
+        *more = *s.more;
+        more->n_fields = copy_rows(&more->fields, more->n_fields, arena);
+        more->n_quotas = copy_rows(&more->quotas, more->n_quotas, arena);
+        more->resource_type = copy_text(more->resource_type, arena);
+        more->resource_name = copy_text(more->resource_name, arena);
+        s.more = more;
+    }
+    return s;
 }
 
 const char *status_text(struct status s)

@@ -14,6 +14,8 @@
 
 #include "base/check.h"
 
+struct arena;
+
 /* gRPC's own numbers: https://grpc.github.io/grpc/core/md_doc_statuscodes.html */
 enum status_code {
     STATUS_OK = 0,
@@ -88,6 +90,11 @@ struct status status_retry(enum reason reason, uint32_t retry_after_ms, const ch
 
 /* What another process said: its code and text; the reason when it named one we know. */
 struct status status_foreign(enum status_code code, enum reason reason, const char *detail);
+
+/* The same with its texts in arena, cut where they are long: for who outlives the arena they are
+ * in.
+ */
+struct status status_copy(struct status s, struct arena *arena);
 
 const char *status_text(struct status s);         /* detail, else the reason's text; "OK" */
 const char *status_code_name(enum status_code c); /* "UNAVAILABLE" */

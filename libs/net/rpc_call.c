@@ -206,7 +206,7 @@ static void call_finish(struct rpc *rpc, struct status s)
     grpc_op ops[3];
     grpc_metadata request_id = {0};
     grpc_metadata trailers[RPC_TRAILERS_COUNT + 1];
-    struct span text = rpc_status_message(s);
+    struct span text = rpc_status_text(s);
     grpc_slice message = grpc_slice_from_copied_buffer(text.at, text.len);
     size_t n_trailers = add_trailers(rpc, s, trailers);
 

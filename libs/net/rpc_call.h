@@ -1,5 +1,6 @@
 /*
- * rpc_call.h -- one call as the server sees it; for rpc_server.c and rpc_call.c only.
+ * rpc_call.h -- one call as the server sees it; for rpc_server.c, rpc_call.c and rpc_handler.c
+ * only.
  *
  * Floor 3. A struct rpc is born empty and armed: gRPC fills it when a call of its method comes in.
  * The wire thread arms its successor and hands it to the loop; from then on it is the loop's, until

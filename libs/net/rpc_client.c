@@ -285,8 +285,8 @@ struct status rpc_stream_send(struct rpc_stream *stream, const void *message)
     struct step step;
     step_init(&step, stream);
     grpc_byte_buffer *bytes = rpc_message_pack(message);
-    const grpc_op op = {.op = GRPC_OP_SEND_MESSAGE, .data.send_message.send_message = bytes};
-    wire_batch(&step.tag, stream->call.grpc, &op, 1);
+    const grpc_op send = {.op = GRPC_OP_SEND_MESSAGE, .data.send_message.send_message = bytes};
+    wire_batch(&step.tag, stream->call.grpc, &send, 1);
     grpc_byte_buffer_destroy(bytes);
     return step_sent(&step);
 }
@@ -296,8 +296,8 @@ struct status rpc_stream_send_end(struct rpc_stream *stream)
     TRY(task_status());
     struct step step;
     step_init(&step, stream);
-    const grpc_op op = {.op = GRPC_OP_SEND_CLOSE_FROM_CLIENT};
-    wire_batch(&step.tag, stream->call.grpc, &op, 1);
+    const grpc_op close = {.op = GRPC_OP_SEND_CLOSE_FROM_CLIENT};
+    wire_batch(&step.tag, stream->call.grpc, &close, 1);
     return step_sent(&step);
 }
 
@@ -307,8 +307,8 @@ struct status rpc_stream_recv(struct rpc_stream *stream, struct arena *arena, vo
     struct step step;
     grpc_byte_buffer *bytes = NULL;
     step_init(&step, stream);
-    const grpc_op op = {.op = GRPC_OP_RECV_MESSAGE, .data.recv_message.recv_message = &bytes};
-    wire_batch(&step.tag, stream->call.grpc, &op, 1);
+    const grpc_op receive = {.op = GRPC_OP_RECV_MESSAGE, .data.recv_message.recv_message = &bytes};
+    wire_batch(&step.tag, stream->call.grpc, &receive, 1);
     struct status s = op_wait(&step.tag.op);
     if (bytes != NULL) {
         if (status_ok(s)) {

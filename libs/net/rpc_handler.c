@@ -122,7 +122,7 @@ struct status rpc_recv(struct rpc *rpc, const void **message)
     check(!rpc_kind_one_request(rpc->entry->row->kind) && rpc->receiver == NULL && !rpc->receiving);
     struct receiving receiving = {.rpc = rpc};
     op_init(&receiving.op, rpc->entry->server->loop, receive_cancel, NULL);
-    rpc->receiver = &receiving.op;
+    rpc->receiver = &receiving.op; /* cppcheck-suppress autoVariables ; cleared before it goes */
     rpc->receiving = true;
     rpc->pending++;
     wire_tag_init(&rpc->receive, rpc->entry->server->wire, NULL, receive_done);

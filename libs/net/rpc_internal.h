@@ -64,7 +64,7 @@ bool rpc_message_acyclic(const ProtobufCMessageDescriptor *type);
 #define RPC_TRAILER_OVERHEAD 32   /* HTTP/2 counts that much for each */
 
 /* The status's text, valid UTF-8 and cut so that its header stays below RPC_HEADER_TEXT_MOST. */
-struct span rpc_status_message(struct status status);
+struct span rpc_status_text(struct status status);
 
 /* A google.rpc.Status of at most RPC_DETAILS_MOST bytes into out. domain: the service's name. */
 void rpc_status_encode(struct status status, const char *domain, struct buf *out);

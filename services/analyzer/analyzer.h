@@ -98,9 +98,6 @@ Analyzer__SectionResult *analyze_failure(const struct section_job *job, struct s
 /* Counts a result by outcome. */
 void count_result(struct analyzer *analyzer, const Analyzer__SectionResult *result);
 
-/* google.rpc.Status of a failure, in arena. */
-Google__Rpc__Status *status_message(struct status s, struct arena *arena);
-
 /* --- workers (workers.c) ------------------------------------------------------------------------
  */
 

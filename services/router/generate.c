@@ -75,7 +75,9 @@ static struct status call(struct rpc *rpc, const char *tenant, const Router__Gen
     struct router *router = rpc_service(rpc);
     struct arena *arena = rpc_arena(rpc);
     CLEANUP(plan_drop) struct plan *plan = ARENA_NEW(arena, struct plan);
-    Router__Completed completed = ROUTER__COMPLETED__INIT;
+    /* In the arena: a sink may keep it for its reply. */
+    Router__Completed *completed = ARENA_NEW(arena, Router__Completed);
+    router__completed__init(completed);
     struct record_hashes hashes = {0};
 
     TRY(request_check(rpc, tenant, g, router, &tenant));
@@ -86,10 +88,10 @@ static struct status call(struct rpc *rpc, const char *tenant, const Router__Gen
         return status_of(REASON_REQUEST_ID_REUSED, "a call with this call_id is running");
     }
     map_set(router->running, id, plan);
-    struct status s = run(router, plan, sink, &completed, &hashes);
+    struct status s = run(router, plan, sink, completed, &hashes);
     map_remove(router->running, id);
 
-    records_add(router, plan, s, &completed, &hashes); /* one CallRecord, spooled */
+    records_add(router, plan, s, completed, &hashes); /* one CallRecord, spooled */
     count(router, plan, s);
     return s;
 }

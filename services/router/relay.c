@@ -393,10 +393,7 @@ static struct status exchange(struct relay *r, struct span body) PARKS
         r->attempt->usage_partial = !status_ok(s) && reply->dispatched &&
                                     (reply->http_status == 200 || reply->http_status == 0);
     }
-    if (!status_ok(s) && s.detail != NULL) {
-        s.detail = arena_string(r->plan->arena, span_first(span_str(s.detail), 1024));
-    }
-    return s;
+    return status_copy(s, r->plan->arena);
 }
 
 static void take_hashes(struct relay *r, struct span body, struct record_hashes *hashes)

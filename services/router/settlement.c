@@ -25,8 +25,8 @@ static void report_send(void *arg) PARKS
     struct report *report = arg;
     struct router *router = report->router;
     struct status s = STATUS_SUCCESS;
+    CLEANUP(arena_drop) struct arena *arena = arena_new(REPORT_TRIES * REPLY_ARENA);
     for (unsigned try = 0; try < REPORT_TRIES; try++) {
-        CLEANUP(arena_drop) struct arena *arena = arena_new(REPLY_ARENA);
         void *answer;
         s = rpc_call(router->limiter, &limiter__limiter_service__descriptor, report->method,
                      report->request, arena, &answer);

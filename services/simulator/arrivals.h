@@ -35,7 +35,7 @@ struct arrivals_start {
 struct arrivals_end {
     int status;          /* HTTP, 0: none was sent */
     const char *outcome; /* ok throttled rejected failed exception reset closed truncated bad_crc
-                          * client_gone */
+                          * client_gone stopped */
     uint64_t output_tokens;
 };
 

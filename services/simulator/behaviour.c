@@ -73,7 +73,7 @@ static void add_mark(struct buf *out, const struct reader_mark *mark)
         buf_add_str(out, " says ");
         add_quoted(out, mark->quote, 160);
     }
-    buf_add_str(out, ". The words ");
+    buf_add_str(out, mark->quote.len > 0 ? " The words " : ". The words ");
     add_quoted(out, mark->phrase, 60);
     buf_addf(out, " stand for %s", mark->concern);
     if (mark->remedy.len > 0) {

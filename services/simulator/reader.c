@@ -206,29 +206,46 @@ static const char *severity_of(uint32_t weight)
     return weight >= 9 ? "Critical" : weight >= 6 ? "High" : weight >= 3 ? "Medium" : "Low";
 }
 
-/* The heaviest weakness a sentence names; false: none. */
+static void weigh(struct span sentence, struct span phrase, size_t term, uint32_t *heaviest,
+                  struct reader_mark *out)
+{
+    struct span remedy = SPAN_NONE;
+    uint32_t weight = lowered(sentence, phrase, terms[term].weight, &remedy);
+    if (weight <= *heaviest) {
+        return;
+    }
+    *heaviest = weight;
+    *out = (struct reader_mark){
+        .quote = quote_of(sentence, phrase),
+        .phrase = phrase,
+        .remedy = remedy,
+        .weight = weight,
+        .concern = concerns[terms[term].concern].concern,
+        .title = concerns[terms[term].concern].title,
+        .advice = concerns[terms[term].concern].advice,
+        .severity = severity_of(weight),
+    };
+}
+
+/* The heaviest weakness a sentence names; false: none. Most words begin like few phrases, so the
+ * first letter is looked at before anything else. */
 static bool judge(struct span sentence, struct reader_mark *out)
 {
     uint32_t heaviest = 0;
-    for (size_t i = 0; i < ARRAY_LEN(terms); i++) {
-        struct span phrase;
-        struct span remedy = SPAN_NONE;
-        if (terms[i].weight <= heaviest || !find_phrase(sentence, terms[i].phrase, &phrase)) {
+    for (size_t at = 0; at < sentence.len; at++) {
+        char first = sentence.at[at] | 0x20;
+        if (at > 0 && is_word(sentence.at[at - 1])) {
             continue;
         }
-        uint32_t weight = lowered(sentence, phrase, terms[i].weight, &remedy);
-        if (weight > heaviest) {
-            heaviest = weight;
-            *out = (struct reader_mark){
-                .quote = quote_of(sentence, phrase),
-                .phrase = phrase,
-                .remedy = remedy,
-                .weight = weight,
-                .concern = concerns[terms[i].concern].concern,
-                .title = concerns[terms[i].concern].title,
-                .advice = concerns[terms[i].concern].advice,
-                .severity = severity_of(weight),
-            };
+        for (size_t i = 0; i < ARRAY_LEN(terms); i++) {
+            if (terms[i].phrase[0] != first || terms[i].weight <= heaviest) {
+                continue;
+            }
+            struct span phrase = span_str(terms[i].phrase);
+            struct span here = span_first(span_from(sentence, at), phrase.len);
+            if (span_eq_nocase(here, phrase)) {
+                weigh(sentence, here, i, &heaviest, out);
+            }
         }
     }
     return heaviest > 0;

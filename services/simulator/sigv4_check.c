@@ -74,7 +74,7 @@ static int by_text(const void *a, const void *b)
  * send. */
 static void add_query(struct buf *out, struct span query)
 {
-    struct span parts[HEADERS_SIGNED];
+    struct span parts[HEADERS_SIGNED] = {{0}};
     size_t n = 0;
     struct span part;
     while (n < ARRAY_LEN(parts) && span_cut(&query, '&', &part)) {

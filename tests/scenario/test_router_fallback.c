@@ -1,6 +1,5 @@
 /* A model that is in trouble: the next tier answers, says so, and the trouble is remembered. */
 #include "generation.h"
-#include "prism/limiter/v1/limiter.pb-c.h"
 
 #define TIER_1 "us.anthropic.claude-sonnet-4-6"
 #define TIER_2 "us.anthropic.claude-sonnet-5"
@@ -30,27 +29,10 @@ static size_t calls_of(struct suite *suite, const char *model) PARKS
     return judge_of_model(suite_arrivals(suite), model, suite->arena).n;
 }
 
-/* What the limiter says of a model. */
-static Limiter__ResourceState state_of(struct suite *suite, const char *part) PARKS
-{
-    Limiter__PeekRequest request = LIMITER__PEEK_REQUEST__INIT;
-    void *reply;
-    assert_status_ok(rpc_call(suite->limiter, &limiter__limiter_service__descriptor, "Peek",
-                              &request, suite->arena, &reply));
-    const Limiter__PeekResponse *peek = reply;
-    for (size_t i = 0; i < peek->n_resources; i++) {
-        if (strstr(peek->resources[i]->name, part) != NULL) {
-            return peek->resources[i]->state;
-        }
-    }
-    fail_msg("the limiter knows no resource with %s", part);
-    return LIMITER__RESOURCE_STATE__RESOURCE_STATE_UNSPECIFIED;
-}
-
-static void await_open(struct suite *suite, const char *part) PARKS
+static void await_open(struct suite *suite, const char *model) PARKS
 {
     uint64_t until = loop_now_ms(task_loop()) + SUITE_WAIT_MS;
-    while (state_of(suite, part) != LIMITER__RESOURCE_STATE__RESOURCE_STATE_OPEN) {
+    while (suite_peek(suite, model)->state != LIMITER__RESOURCE_STATE__RESOURCE_STATE_OPEN) {
         assert_true(loop_now_ms(task_loop()) < until);
         assert_status_ok(task_sleep_ms(20));
     }
@@ -81,7 +63,7 @@ task_test_real(a_throttled_tier_is_left_until_its_cooldown_is_over)
     assert_int_equal(second.last_admitted->n_skipped, 1);
     assert_int_equal(calls_of(suite, TIER_1), 1);
 
-    await_open(suite, "claude-sonnet-4-6");
+    await_open(suite, "sonnet-4.6");
     run(suite, &third);
     assert_generated(&third, 1, 1);
     assert_int_equal(third.metadata->n_skipped, 0);
@@ -108,7 +90,7 @@ task_test_real(a_retired_tier_is_never_called_again)
     assert_generated(&first, 2, 2);
     assert_attempt(&first, 0, "models/sonnet-4.6", "TIER_GONE", 404);
     suite_set_faults(suite, "");
-    assert_int_equal(state_of(suite, "claude-sonnet-4-6"),
+    assert_int_equal(suite_peek(suite, "sonnet-4.6")->state,
                      LIMITER__RESOURCE_STATE__RESOURCE_STATE_GONE);
     for (int i = 0; i < 3; i++) {
         run(suite, &second);

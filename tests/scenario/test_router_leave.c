@@ -1,9 +1,9 @@
 /* A caller that leaves, at every place where it can: the model call ends, what was reserved is
  * settled, and nothing is left. */
 #include "generation.h"
-#include "prism/limiter/v1/limiter.pb-c.h"
 
 #define SCALE 20
+#define CROWD 20
 
 struct footprint {
     double tasks;
@@ -12,10 +12,12 @@ struct footprint {
 
 static struct footprint footprint_of(struct suite *suite, enum suite_program program) PARKS
 {
-    return (struct footprint){
+    struct footprint now = {
         .tasks = suite_metric(suite, program, "prism_loop_tasks", ""),
         .descriptors = suite_metric(suite, program, "process_open_fds", ""),
     };
+    assert_true(now.tasks > 0 && now.descriptors > 0);
+    return now;
 }
 
 /* Everything that a call has, it has given back. */
@@ -26,23 +28,10 @@ static void await_footprint(struct suite *suite, enum suite_program program,
     suite_await_metric(suite, program, "process_open_fds", "", before.descriptors);
 }
 
-static const Limiter__Resource *pool(struct suite *suite) PARKS
-{
-    Limiter__PeekRequest request = LIMITER__PEEK_REQUEST__INIT;
-    char *names[] = {"suite"};
-    void *reply;
-    request.n_resources = 1;
-    request.resources = names;
-    assert_status_ok(rpc_call(suite->limiter, &limiter__limiter_service__descriptor, "Peek",
-                              &request, suite->arena, &reply));
-    const Limiter__PeekResponse *peek = reply;
-    assert_int_equal(peek->n_resources, 1);
-    return peek->resources[0];
-}
-
-/* One whole call, so that connections and pooled memory are there before anything is counted. */
+/* One whole call, so that connections are there before anything is counted. */
 static void warm_up(struct suite *suite) PARKS
 {
+    (void)suite_peek(suite, "suite");
     struct generation g = {.suite = suite};
     generation_run(&g);
     assert_generated(&g, 1, 1);
@@ -74,7 +63,7 @@ task_test_real(leaving_in_mid_stream_ends_the_model_call)
     struct judge_call call = last_call(suite);
     assert_span(call.outcome, SPAN("client_gone"));
     assert_int_equal(call.status, 200);
-    const Limiter__Resource *suite_pool = pool(suite);
+    const Limiter__Resource *suite_pool = suite_peek(suite, "suite");
     assert_int_equal(suite_pool->live_leases, 0);
     assert_int_equal(suite_pool->remaining->leases, 5);
     assert_true(suite_metric(suite, SUITE_ROUTER, "prism_router_settlements_total",
@@ -101,7 +90,7 @@ task_test_real(leaving_before_the_first_byte_ends_the_model_call)
 
     suite_await_idle(suite);
     assert_span(last_call(suite).outcome, SPAN("client_gone"));
-    assert_int_equal(pool(suite)->live_leases, 0);
+    assert_int_equal(suite_peek(suite, "suite")->live_leases, 0);
     suite_await_metric(suite, SUITE_ROUTER, "prism_loop_tasks", "", router.tasks);
     assert_true(suite_metric(suite, SUITE_ROUTER, "process_open_fds", "") <= router.descriptors);
     suite_stop(suite);
@@ -114,7 +103,7 @@ task_test_real(leaving_the_queue_takes_nothing)
     struct generation holders[5], waiter = {.suite = suite, .leave_queued = true};
     struct group group;
     warm_up(suite);
-    double tasks = suite_metric(suite, SUITE_ROUTER, "prism_loop_tasks", "");
+    struct footprint router = footprint_of(suite, SUITE_ROUTER);
     suite_set_faults(suite, "rules:\n  - {action: stall, at: events, after: 8, for: 2s}\n");
     group_init(&group);
     for (size_t i = 0; i < ARRAY_LEN(holders); i++) {
@@ -132,8 +121,8 @@ task_test_real(leaving_the_queue_takes_nothing)
     }
     suite_await_idle(suite);
     assert_int_equal(suite_arrivals(suite).n, 1 + ARRAY_LEN(holders));
-    assert_int_equal(pool(suite)->live_leases, 0);
-    suite_await_metric(suite, SUITE_ROUTER, "prism_loop_tasks", "", tasks);
+    assert_int_equal(suite_peek(suite, "suite")->live_leases, 0);
+    suite_await_metric(suite, SUITE_ROUTER, "prism_loop_tasks", "", router.tasks);
     suite_stop(suite);
 }
 
@@ -141,18 +130,18 @@ task_test_real(leaving_the_queue_takes_nothing)
 task_test_real(a_crowd_that_leaves_leaves_nothing)
 {
     struct suite *suite = suite_start(&(struct suite_options){.time_scale = SCALE});
-    struct generation crowd[20];
+    struct generation *crowd = ARENA_ARRAY(suite->arena, struct generation, CROWD);
     struct group group;
     warm_up(suite);
-    double tasks = suite_metric(suite, SUITE_ROUTER, "prism_loop_tasks", "");
+    struct footprint router = footprint_of(suite, SUITE_ROUTER);
     suite_set_faults(suite, "rules:\n  - {action: stall, at: events, after: 8, for: 10m}\n");
     group_init(&group);
-    for (size_t i = 0; i < ARRAY_LEN(crowd); i++) {
+    for (size_t i = 0; i < CROWD; i++) {
         crowd[i] = (struct generation){.suite = suite, .leave_after = 3, .deadline_ms = 3000};
         generation_spawn(&crowd[i], &group);
     }
     assert_status_ok(group_wait(&group));
-    for (size_t i = 0; i < ARRAY_LEN(crowd); i++) {
+    for (size_t i = 0; i < CROWD; i++) {
         assert_true(crowd[i].left || crowd[i].status.reason == REASON_DEADLINE_PASSED ||
                     crowd[i].status.reason == REASON_SUITE_LIMIT);
         generation_clear(&crowd[i]);
@@ -164,8 +153,8 @@ task_test_real(a_crowd_that_leaves_leaves_nothing)
     for (size_t i = 0; i < log.n; i++) {
         assert_span(log.calls[i].outcome, SPAN("client_gone"));
     }
-    assert_int_equal(pool(suite)->live_leases, 0);
-    suite_await_metric(suite, SUITE_ROUTER, "prism_loop_tasks", "", tasks);
+    assert_int_equal(suite_peek(suite, "suite")->live_leases, 0);
+    suite_await_metric(suite, SUITE_ROUTER, "prism_loop_tasks", "", router.tasks);
     suite_stop(suite);
 }
 

@@ -5,7 +5,6 @@
 #include "base/file.h"
 #include "generation.h"
 #include "prism/analyzer/v1/analyzer.pb-c.h"
-#include "prism/limiter/v1/limiter.pb-c.h"
 
 #define SCALE         20
 #define START_WAIT_MS 30000
@@ -133,12 +132,14 @@ task_test_real(a_port_in_use_is_said_and_its_owner_goes_on)
         .analyzer = true, .time_scale = SCALE, .flags[SUITE_SIMULATOR] = "--instant"});
     static const char *const programs[] = {"prism-simulator", "prism-limiter", "prism-router"};
     for (size_t i = 0; i < ARRAY_LEN(programs); i++) {
-        const char *taken = arena_printf(suite->arena, "127.0.0.1:%u", (unsigned)suite->ports[i]);
-        const char *arguments[] = {arena_printf(suite->arena, "--listen=%s", taken),
+        const char *taken = arena_printf(suite->arena, "%u", (unsigned)suite->ports[i]);
+        const char *arguments[] = {arena_printf(suite->arena, "--listen=127.0.0.1:%s", taken),
                                    "--admin=127.0.0.1:0", NULL};
         const char *log = suite_path(suite, arena_printf(suite->arena, "second-%zu.log", i));
         assert_int_equal(process_run(programs[i], arguments, NULL, log, START_WAIT_MS), 1);
-        assert_true(span_find(harness_read(suite->arena, log), span_str(taken)) != SPAN_MISSING);
+        struct span said = harness_read(suite->arena, log);
+        assert_true(span_find(said, span_str(taken)) != SPAN_MISSING);
+        assert_true(span_find_nocase(said, SPAN("in use")) != SPAN_MISSING);
     }
     struct generation g = {.suite = suite};
     generation_run(&g);
@@ -153,7 +154,8 @@ task_test_real(a_bad_fault_plan_is_refused_and_the_old_one_stays)
     struct suite *suite = suite_start(
         &(struct suite_options){.time_scale = SCALE, .flags[SUITE_SIMULATOR] = "--instant"});
     struct span reply;
-    suite_set_faults(suite, "rules:\n  - {nth: 1, action: status, code: 429}\n");
+    suite_set_faults(suite,
+                     "rules:\n  - {model: us.anthropic.claude-sonnet-4-6, action: retired}\n");
     assert_int_equal(suite_http(suite, "PUT", suite->ports[SUITE_SIMULATOR], "/simulator/faults",
                                 SPAN("rules:\n  - action: status\n    cod: 500\n"), &reply),
                      400);
@@ -161,7 +163,7 @@ task_test_real(a_bad_fault_plan_is_refused_and_the_old_one_stays)
     assert_true(span_find(reply, SPAN("cod")) != SPAN_MISSING);
     struct generation g = {.suite = suite};
     generation_run(&g);
-    assert_generated(&g, 2, 2); /* the old plan throttled tier 1 */
+    assert_generated(&g, 2, 2); /* the old plan has retired tier 1 */
     generation_clear(&g);
     suite_await_idle(suite);
     suite_stop(suite);
@@ -169,18 +171,6 @@ task_test_real(a_bad_fault_plan_is_refused_and_the_old_one_stays)
 
 /* --- at the router ------------------------------------------------------------------------------
  */
-
-static const Limiter__Resource *pool(struct suite *suite) PARKS
-{
-    Limiter__PeekRequest request = LIMITER__PEEK_REQUEST__INIT;
-    char *names[] = {"suite"};
-    void *reply;
-    request.n_resources = 1;
-    request.resources = names;
-    assert_status_ok(rpc_call(suite->limiter, &limiter__limiter_service__descriptor, "Peek",
-                              &request, suite->arena, &reply));
-    return ((Limiter__PeekResponse *)reply)->resources[0];
-}
 
 static void assert_field(struct status s, const char *field)
 {
@@ -266,11 +256,11 @@ task_test_real(the_router_refuses_what_it_must_and_charges_nothing)
     assert_int_equal(ask_router(suite, "", &bad).code, STATUS_RESOURCE_EXHAUSTED);
 
     assert_int_equal(suite_arrivals(suite).n, 0);
-    assert_int_equal(pool(suite)->remaining->requests, 30);
-    assert_int_equal(pool(suite)->remaining->tokens, 120000);
+    assert_int_equal(suite_peek(suite, "suite")->remaining->requests, 30);
+    assert_int_equal(suite_peek(suite, "suite")->remaining->tokens, 120000);
     assert_status_ok(ask_router(suite, "acme", &good));
     assert_int_equal(suite_arrivals(suite).n, 1);
-    assert_int_equal(pool(suite)->remaining->requests, 29);
+    assert_int_equal(suite_peek(suite, "suite")->remaining->requests, 29);
     suite_await_idle(suite);
     suite_stop(suite);
 }
@@ -381,7 +371,7 @@ task_test_real(the_analyzer_refuses_what_it_must_and_charges_nothing)
     bad_tasks(suite);
     assert_resource(ask_section(suite, &good, &options), REASON_MODEL_UNKNOWN, "models/gpt-1");
     assert_int_equal(suite_arrivals(suite).n, 0);
-    assert_int_equal(pool(suite)->remaining->requests, 30);
+    assert_int_equal(suite_peek(suite, "suite")->remaining->requests, 30);
 
     assert_status_ok(ask_section(suite, &good, NULL));
     assert_int_equal(suite_arrivals(suite).n, 1);

@@ -156,6 +156,32 @@ static void test_every_reason_has_a_code_and_a_class(void **state)
     assert_string_equal(status_code_name(s.code), "UNAVAILABLE");
 }
 
+static void test_a_status_copied_outlives_its_arena(void **state)
+{
+    (void)state;
+    struct arena *first = arena_new(65536);
+    CLEANUP(arena_drop) struct arena *second = arena_new(65536);
+    struct status_violation *field = ARENA_NEW(first, struct status_violation);
+    struct status_more *more = ARENA_NEW(first, struct status_more);
+    *field = (struct status_violation){arena_printf(first, "name"), arena_printf(first, "missing")};
+    *more = (struct status_more){.fields = field,
+                                 .n_fields = 1,
+                                 .resource_type = arena_printf(first, "Task"),
+                                 .resource_name = arena_printf(first, "tasks/%d", 7)};
+    struct status s = status_of(REASON_TASK_UNKNOWN, arena_printf(first, "no task %d", 7));
+    s.more = more;
+    s = status_copy(s, second);
+    arena_free(first);
+    assert_string_equal(s.detail, "no task 7");
+    assert_int_equal(s.more->n_fields, 1);
+    assert_string_equal(s.more->fields[0].subject, "name");
+    assert_string_equal(s.more->fields[0].description, "missing");
+    assert_int_equal(s.more->n_quotas, 0);
+    assert_string_equal(s.more->resource_type, "Task");
+    assert_string_equal(s.more->resource_name, "tasks/7");
+    assert_true(status_ok(status_copy(STATUS_SUCCESS, second)));
+}
+
 static void test_utf8_follows_rfc_3629(void **state)
 {
     (void)state;
@@ -265,6 +291,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_map_finds_what_was_set),
     cmocka_unit_test(test_list_survives_removal_while_walking),
     cmocka_unit_test(test_every_reason_has_a_code_and_a_class),
+    cmocka_unit_test(test_a_status_copied_outlives_its_arena),
     cmocka_unit_test(test_utf8_follows_rfc_3629),
     cmocka_unit_test(test_log_lines_are_json_and_hide_secrets),
     cmocka_unit_test(test_metrics_render_and_bound_their_children),
