@@ -120,8 +120,9 @@ struct plan {
     uint64_t begin_wall_ms;
     uint64_t queue_ms;
     uint64_t first_token_ms;        /* loop time of the answer's first token, 0: none yet */
-    Router__SkippedModel **skipped; /* by the last decision */
+    Router__SkippedModel **skipped; /* by the plan itself, then by the last decision */
     size_t n_skipped;
+    size_t n_unfit; /* of them by the plan */
     uint8_t call_id[ROUTER_ID_SIZE];
 };
 
