@@ -25,7 +25,7 @@ bool bench_processes_init(struct bench_processes *processes, struct cli *cli)
 {
     struct span rest = span_str(cli->config->processes), item;
     processes->n = 0;
-    while (span_cut(&rest, ',', &item)) {
+    while (rest.len > 0 && span_cut(&rest, ',', &item)) {
         if (processes->n == BENCH_PROCESSES_MOST ||
             !process_init(&processes->at[processes->n], item, cli->arena)) {
             cli_complain(cli, arena_string(cli->arena, item),
