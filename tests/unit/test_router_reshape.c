@@ -352,27 +352,31 @@ static void test_system_cache_points_raw_blocks_and_stop_sequences(void **state)
     add_block(arena, g, USER,
               raw_block(arena, "{\"type\":\"tool_result\",\"tool_use_id\":\"t1\"}"));
     struct shaped s = shape(g, &model, arena);
-    assert_span(
-        s.body,
-        SPAN(HEAD(
-            6192) ",\"system\":[{\"type\":\"text\",\"text\":\"be brief\",\"cache_control\":"
-                  "{\"type\":\"ephemeral\",\"ttl\":\"1h\"}}," TEXT("rules") "],\"messages\":"
-                                                                            "[" USER_SAYS("{\"type"
-                                                                                          "\":"
-                                                                                          "\"text\""
-                                                                                          ",\"text"
-                                                                                          "\":"
-                                                                                          "\"long\""
-                                                                                          ",\"cache"
-                                                                                          "_control"
-                                                                                          "\":{"
-                                                                                          "\"type\""
-                                                                                          ":\"ephem"
-                                                                                          "eral\"}"
-                                                                                          "}") "," ASSISTANT_SAYS("{\"type\": \"tool_use\", \"id\":\"t1\",\n \"x\":1.50}") "," USER_SAYS(
-                                                                                "{\"type\":\"tool_"
-                                                                                "result\",\"tool_"
-                                                                                "use_id\":\"t1\"}") "],\"stop_sequences\":[\"\\n\\nHuman:\",\"\\\"END\\\"\"]}"));
+    assert_span(s.body,
+                SPAN(
+                    HEAD(
+                        6192) ",\"system\":[{\"type\":\"text\",\"text\":\"be "
+                              "brief\",\"cache_control\":"
+                              "{\"type\":\"ephemeral\",\"ttl\":\"1h\"}}," TEXT(
+                                  "rules") "],\"messages\":"
+                                           "[" USER_SAYS(
+                                               "{\"type"
+                                               "\":"
+                                               "\"text\""
+                                               ",\"text"
+                                               "\":"
+                                               "\"long\""
+                                               ",\"cache"
+                                               "_control"
+                                               "\":{"
+                                               "\"type\""
+                                               ":\"ephem"
+                                               "eral\"}"
+                                               "}") "," ASSISTANT_SAYS("{\"type\": \"tool_use\", "
+                                                                       "\"id\":\"t1\",\n "
+                                                                       "\"x\":1.50}") "," USER_SAYS("{\"type\":\"tool_"
+                                                                                                    "result\",\"tool_"
+                                                                                                    "use_id\":\"t1\"}") "],\"stop_sequences\":[\"\\n\\nHuman:\",\"\\\"END\\\"\"]}"));
     assert_span(s.notes, SPAN(""));
 }
 
