@@ -343,13 +343,14 @@ struct status http_server_start(struct loop *loop, const struct http_server_opti
 
     size_t most = options->max_connections != 0 ? options->max_connections : CONNECTIONS_MAX;
     uint64_t idle_ms = options->idle_ms != 0 ? options->idle_ms : IDLE_MS;
-    server->daemon = MHD_start_daemon(
-        MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, port, NULL, NULL, mhd_on_request, server,
-        MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_URI_LOG_CALLBACK, mhd_on_target, server,
-        MHD_OPTION_NOTIFY_COMPLETED, mhd_on_completed, server, MHD_OPTION_NOTIFY_CONNECTION,
-        mhd_on_connection, server, MHD_OPTION_CONNECTION_LIMIT, (unsigned)most,
-        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)((idle_ms + 999) / 1000),
-        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HEAD_MOST, MHD_OPTION_END);
+    server->daemon =
+        MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, port, NULL, NULL, mhd_on_request,
+                         server, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_URI_LOG_CALLBACK,
+                         mhd_on_target, server, MHD_OPTION_NOTIFY_COMPLETED, mhd_on_completed,
+                         server, MHD_OPTION_NOTIFY_CONNECTION, mhd_on_connection, server,
+                         MHD_OPTION_CONNECTION_LIMIT, (unsigned)most, MHD_OPTION_CONNECTION_TIMEOUT,
+                         (unsigned)((idle_ms + 999) / 1000), MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+                         (size_t)HEAD_MOST, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_END);
     check(server->daemon != NULL);
     int epoll = MHD_get_daemon_info(server->daemon, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd;
     server->watch = fd_watch_start(loop, epoll, FD_READ, server_ready, server);

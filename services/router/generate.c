@@ -17,6 +17,7 @@ static struct status put_completed(struct plan *plan, struct sink *sink,
     return sink->put(sink, &event);
 }
 
+/* broken may be an attempt that was taken back, because it never went out. */
 static struct status put_restarted(const struct plan *plan, const struct attempt *broken,
                                    struct sink *sink) PARKS
 {

@@ -458,13 +458,20 @@ static void account(struct relay *r)
     }
 }
 
+/* The provider must see the call while the limiter's window counts it as new. */
+static struct status check_in_time(const struct relay *r)
+{
+    return loop_now_ms(r->router->loop) <= r->grant->use_by_ms
+               ? STATUS_SUCCESS
+               : status_of(REASON_GRANT_EXPIRED, NULL);
+}
+
 static struct status attempt_run(struct relay *r, struct span body) PARKS
 {
-    TRY(put_admitted(r));
+    TRY(check_in_time(r));
+    TRY(put_admitted(r)); /* may take a while when the caller reads slowly */
+    TRY(check_in_time(r));
     r->sent_ms = loop_now_ms(r->router->loop);
-    if (r->sent_ms > r->grant->use_by_ms) {
-        return status_of(REASON_GRANT_EXPIRED, NULL);
-    }
     METRIC_SET(r->router->metrics.upstream_open, (double)++r->router->upstream_open);
     struct status s = exchange(r, body);
     METRIC_SET(r->router->metrics.upstream_open, (double)--r->router->upstream_open);
