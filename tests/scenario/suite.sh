@@ -32,10 +32,12 @@ finish() {
 }
 trap finish EXIT
 
-# start NAME FLAG...: the address it serves at is in $address. $program: instead of prism-NAME.
+# start NAME FLAG...: the address it serves at is in $address. $program: instead of prism-NAME. A
+# name is its files' in $folder.
 start() {
     local name=$1 i
     shift
+    rm -f "$folder/$name.ready"
     "${program:-$bin/prism-$name}" --listen=127.0.0.1:0 --admin=127.0.0.1:0 --drain=2s \
         --ready-file="$folder/$name.ready" "$@" >"$folder/$name.log" 2>&1 &
     pids+=($!)
