@@ -26,11 +26,14 @@ struct http_server {
     struct fd_watch *watch; /* of MHD's epoll descriptor */
     struct timer timer;     /* MHD's next timeout */
     struct list exchanges;
-    size_t running; /* handlers */
+    size_t running;    /* handlers */
+    size_t unanswered; /* whole requests whose answer is not yet with the client */
     uint16_t port;
-    bool again; /* MHD must look once more at what it left */
-    bool stopping;
-    struct op *idle; /* of http_server_stop: the last handler has returned */
+    bool again;          /* MHD must look once more at what it left */
+    bool draining;       /* nobody new is let in */
+    bool stopping;       /* not even answered */
+    struct op *idle;     /* of http_server_stop: the last handler has returned */
+    struct op *answered; /* of http_server_drain: the last answer is out */
 };
 
 enum answer {
@@ -72,8 +75,13 @@ struct http_exchange {
 
 static void exchange_release(struct http_exchange *exchange)
 {
+    struct http_server *server = exchange->server;
     if (--exchange->holders > 0) {
         return;
+    }
+    server->unanswered -= exchange->begun;
+    if (server->unanswered == 0 && server->answered != NULL && !server->answered->done) {
+        op_done(server->answered, STATUS_SUCCESS);
     }
     if (exchange->response != NULL) {
         MHD_destroy_response(exchange->response);
@@ -167,6 +175,12 @@ static void exchange_begin(struct http_exchange *exchange)
 {
     struct http_server *server = exchange->server;
     exchange->begun = true;
+    server->unanswered++;
+    if (server->draining) {
+        http_reply(exchange, 503, &(struct http_header){SPAN("Connection"), SPAN("close")}, 1,
+                   SPAN_NONE);
+        return;
+    }
     if (!buf_ok(&exchange->body)) {
         http_reply(exchange, 413, NULL, 0, SPAN_NONE);
         return;
@@ -363,10 +377,37 @@ uint16_t http_server_port(const struct http_server *server)
     return server->port;
 }
 
+/* From now on the kernel refuses who wants to connect. */
+static void server_shut(struct http_server *server)
+{
+    if (!server->draining) {
+        server->draining = true;
+        close(MHD_quiesce_daemon(server->daemon));
+    }
+}
+
+static void drain_asked(struct op *op)
+{
+    op_done(op, status_of(REASON_SHUTTING_DOWN, NULL));
+}
+
+void http_server_drain(struct http_server *server, uint64_t grace_ms)
+{
+    server_shut(server);
+    if (server->unanswered > 0) {
+        struct op answered;
+        bool in_time;
+        op_init(&answered, server->loop, drain_asked, NULL);
+        server->answered = &answered;
+        (void)!status_ok(op_wait_until(&answered, loop_now_ms(server->loop) + grace_ms, &in_time));
+        server->answered = NULL;
+    }
+}
+
 void http_server_stop(struct http_server *server)
 {
+    server_shut(server);
     server->stopping = true;
-    int fd = MHD_quiesce_daemon(server->daemon);
     LIST_EACH (link, &server->exchanges) {
         struct http_exchange *exchange = CONTAINER_OF(link, struct http_exchange, link);
         if (exchange->task != NULL) {
@@ -383,7 +424,6 @@ void http_server_stop(struct http_server *server)
     fd_watch_stop(server->watch);
     timer_stop(&server->timer);
     MHD_stop_daemon(server->daemon);
-    close(fd);
     check(list_empty(&server->exchanges));
     free(server);
 }
