@@ -658,9 +658,10 @@ task_test_real(the_log_keeps_its_newest_lines)
 {
     struct arrivals *arrivals = arrivals_new();
     struct arrivals_start start = {.model = SPAN("m"), .operation = "invoke"};
+    struct arrivals_end end = {.status = 200, .outcome = "ok", .cause = "none"};
     for (size_t i = 0; i < ARRIVALS_KEPT / 2 + 10; i++) {
-        uint64_t id = arrivals_begin(arrivals, &start);
-        arrivals_finish(arrivals, id, &(struct arrivals_end){.status = 200, .outcome = "ok"});
+        uint64_t id = arrivals_begin(arrivals, i, &start);
+        arrivals_finish(arrivals, i, id, &end);
     }
     CLEANUP(buf_clear) struct buf lines;
     buf_init(&lines, 1u << 20);
