@@ -191,7 +191,7 @@ task_test_real(streams_that_end_badly_are_told_apart)
     struct provider p;
     provider_open(&p);
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        struct end end = call(&p, rows[i].rule, true, rows[i].reason == REASON_NONE ? 20000 : 1000);
+        struct end end = call(&p, rows[i].rule, true, rows[i].reason == REASON_NONE ? 20000 : 500);
         assert_status(end.status, rows[i].reason);
         assert_int_equal(end.stopped, rows[i].stopped);
     }
@@ -208,7 +208,7 @@ task_test_real(thinking_stalls_before_its_nth_token)
     for (size_t after = 0; after <= 60; after += 20) {
         const char *rule = arena_printf(
             p.world.arena, "{action: stall, at: thinking, after: %zu, for: 1m}", after);
-        struct end end = call(&p, rule, true, 1000);
+        struct end end = call(&p, rule, true, 500);
         assert_int_equal(end.answered, 0);
         assert_true(after == 0 ? end.thought == 0 : end.thought > last);
         assert_true(end.thought <= after * 8); /* no more than so many tokens have letters */
