@@ -576,7 +576,7 @@ task_test_real(http_requests_may_end_within_the_grace)
         const char *body;
         enum reason reason;
     } cases[] = {{"--drain=1m", "here\n", REASON_NONE},
-                {"--drain=100ms", "he", REASON_CONNECTION_LOST}};
+                 {"--drain=100ms", "he", REASON_CONNECTION_LOST}};
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct process p;
         struct http *http = NULL;
