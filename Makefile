@@ -63,6 +63,7 @@ TEST_COMMON = $(patsubst %.c,$(OUT)/obj/%.o,$(wildcard tests/*.c tests/fake/*.c)
 TEST_SERVICE_OBJS = $(foreach s,$(SERVICES),$(filter-out %/main.o,$(call service_objs,$(s))))
 UNIT_TESTS     = $(patsubst tests/unit/%.c,$(OUT)/test/%,$(wildcard tests/unit/test_*.c))
 SCENARIO_TESTS = $(patsubst tests/scenario/%.c,$(OUT)/test/%,$(wildcard tests/scenario/test_*.c))
+TEST_TOOLS     = $(patsubst tests/model/%.c,$(OUT)/test/%,$(wildcard tests/model/*.c))
 LIBTEST = $(OUT)/libtest.a
 
 $(LIBTEST): $(TEST_COMMON) $(TEST_SERVICE_OBJS)
@@ -78,10 +79,14 @@ $(OUT)/test/%: $(OUT)/obj/tests/scenario/%.o $(LIBTEST) $(LIBPRISM)
 	@mkdir -p $(@D)
 	$(LINK) $^ $(PKG_LIBS) -lcmocka
 
+$(OUT)/test/%: $(OUT)/obj/tests/model/%.o $(LIBTEST) $(LIBPRISM)
+	@mkdir -p $(@D)
+	$(LINK) $^ $(PKG_LIBS) -lcmocka
+
 out/deps-check.stamp: build/deps-check.txt build/deps.sh
 	@mkdir -p out && build/deps.sh build/deps-check.txt && touch $@
 
-tests: $(UNIT_TESTS) $(SCENARIO_TESTS) ## build all tests
+tests: $(UNIT_TESTS) $(SCENARIO_TESTS) $(TEST_TOOLS) ## build all tests
 
 check: out/deps-check.stamp ## install what is missing, build, pass every test (FLAVOR=asan|tsan too)
 	@$(MAKE) --no-print-directory WERROR=1 all tests

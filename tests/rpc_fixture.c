@@ -6,7 +6,6 @@
 #include "base/log.h"
 #include "base/metric.h"
 
-#define FOREVER_MS 60000
 #define FLOOD_SIZE 65536
 
 static struct status reply_text(struct rpc *rpc, const char *text)
@@ -17,17 +16,39 @@ static struct status reply_text(struct rpc *rpc, const char *text)
     return rpc_send(rpc, &reply);
 }
 
+struct visitor {
+    struct op op;
+    struct list link;
+};
+
+static void visitor_asked(struct op *op)
+{
+    list_remove(&CONTAINER_OF(op, struct visitor, op)->link);
+    op_done(op, status_of(REASON_CALL_CANCELLED, NULL));
+}
+
 static struct status wait_for_gate(struct fixture *f)
 {
+    struct visitor visitor;
     struct status s = STATUS_SUCCESS;
     f->running++;
-    while (!f->open && status_ok(s)) {
-        s = task_sleep_ms(1);
+    if (!f->open) {
+        op_init(&visitor.op, task_loop(), visitor_asked, NULL);
+        list_push_back(&f->visitors, &visitor.link);
+        s = op_wait(&visitor.op);
     }
     f->running--;
     f->ended++;
     f->seen = s;
     return s;
+}
+
+void fixture_open(struct fixture *f)
+{
+    f->open = true;
+    for (struct list *it; (it = list_pop_front(&f->visitors)) != NULL;) {
+        op_done(&CONTAINER_OF(it, struct visitor, link)->op, STATUS_SUCCESS);
+    }
 }
 
 static struct status dump(struct rpc *rpc, const void *message)
@@ -181,6 +202,7 @@ void fixture_start(struct fixture *f, const struct rpc_server_options *options)
 {
     log_init("test_rpc", LOG_ERROR);
     memset(f, 0, sizeof(*f));
+    list_init(&f->visitors);
     f->arena = arena_new(64u << 20);
     f->services[0] = (struct rpc_service){&limiter__limiter_service__descriptor, limiter_methods,
                                           ARRAY_LEN(limiter_methods), f};

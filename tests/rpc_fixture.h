@@ -25,7 +25,8 @@ struct fixture {
     /* What handlers shall do, and what they saw. */
     struct status answer; /* "fail", "break" */
     size_t count;         /* messages of "count" */
-    bool open;            /* "gate" */
+    bool open;            /* "gate", "hold": see fixture_open */
+    struct list visitors; /* who waits for it */
     size_t running;
     size_t ended;
     struct status seen; /* how the last wait of a handler ended */
@@ -38,6 +39,9 @@ void fixture_stop(struct fixture *f) PARKS;
 /* The server alone, again on its address, or another one beside. */
 struct status fixture_serve(struct fixture *f, const struct rpc_server_options *options,
                             const char *address, struct rpc_server **out) NODISCARD;
+
+/* Lets the handlers of "gate" and "hold" end, now and later. */
+void fixture_open(struct fixture *f);
 
 /* Waits until *value is expected, at most five seconds. */
 void fixture_until(const size_t *value, size_t expected) PARKS;

@@ -370,8 +370,9 @@ static struct common common_of(const struct config_spec *spec, const void *confi
 
 static void collect_tasks(void *loop)
 {
-    METRIC_SET(metric_gauge("prism_loop_tasks", "", "Tasks that have not ended, this scrape's too."),
-               (double)loop_tasks(loop));
+    METRIC_SET(
+        metric_gauge("prism_loop_tasks", "", "Tasks that have not ended, this scrape's too."),
+        (double)loop_tasks(loop));
 }
 
 static void run(struct app *app)

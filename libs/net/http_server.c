@@ -29,11 +29,13 @@ struct http_server {
     size_t running;    /* handlers */
     size_t unanswered; /* whole requests whose answer is not yet with the client */
     uint16_t port;
-    bool again;          /* MHD must look once more at what it left */
-    bool draining;       /* nobody new is let in */
-    bool stopping;       /* not even answered */
-    struct op *idle;     /* of http_server_stop: the last handler has returned */
-    struct op *answered; /* of http_server_drain: the last answer is out */
+    bool again;            /* MHD must look once more at what it left */
+    bool draining;         /* nobody new is let in */
+    bool stopping;         /* not even answered */
+    bool waiting;          /* http_server_stop, for idle */
+    struct op idle;        /* the last handler has returned */
+    bool awaiting_answers; /* http_server_drain, for answered */
+    struct op answered;    /* the last answer is out */
 };
 
 enum answer {
@@ -80,8 +82,9 @@ static void exchange_release(struct http_exchange *exchange)
         return;
     }
     server->unanswered -= exchange->begun;
-    if (server->unanswered == 0 && server->answered != NULL && !server->answered->done) {
-        op_done(server->answered, STATUS_SUCCESS);
+    if (server->unanswered == 0 && server->awaiting_answers) {
+        server->awaiting_answers = false;
+        op_done(&server->answered, STATUS_SUCCESS);
     }
     if (exchange->response != NULL) {
         MHD_destroy_response(exchange->response);
@@ -165,8 +168,8 @@ static void exchange_handle(void *arg) PARKS
     exchange_resume(exchange);
     exchange_release(exchange);
     server->running--;
-    if (server->running == 0 && server->idle != NULL) {
-        op_done(server->idle, STATUS_SUCCESS);
+    if (server->running == 0 && server->waiting) {
+        op_done(&server->idle, STATUS_SUCCESS);
     }
 }
 
@@ -357,13 +360,14 @@ struct status http_server_start(struct loop *loop, const struct http_server_opti
 
     size_t most = options->max_connections != 0 ? options->max_connections : CONNECTIONS_MAX;
     uint64_t idle_ms = options->idle_ms != 0 ? options->idle_ms : IDLE_MS;
-    server->daemon = MHD_start_daemon(
-        MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, port, NULL, NULL, mhd_on_request, server,
-        MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_URI_LOG_CALLBACK, mhd_on_target, server,
-        MHD_OPTION_NOTIFY_COMPLETED, mhd_on_completed, server, MHD_OPTION_NOTIFY_CONNECTION,
-        mhd_on_connection, server, MHD_OPTION_CONNECTION_LIMIT, (unsigned)most,
-        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)((idle_ms + 999) / 1000),
-        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HEAD_MOST, MHD_OPTION_END);
+    server->daemon =
+        MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, port, NULL, NULL, mhd_on_request,
+                         server, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_URI_LOG_CALLBACK,
+                         mhd_on_target, server, MHD_OPTION_NOTIFY_COMPLETED, mhd_on_completed,
+                         server, MHD_OPTION_NOTIFY_CONNECTION, mhd_on_connection, server,
+                         MHD_OPTION_CONNECTION_LIMIT, (unsigned)most, MHD_OPTION_CONNECTION_TIMEOUT,
+                         (unsigned)((idle_ms + 999) / 1000), MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+                         (size_t)HEAD_MOST, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_END);
     check(server->daemon != NULL);
     int epoll = MHD_get_daemon_info(server->daemon, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd;
     server->watch = fd_watch_start(loop, epoll, FD_READ, server_ready, server);
@@ -388,6 +392,8 @@ static void server_shut(struct http_server *server)
 
 static void drain_asked(struct op *op)
 {
+    struct http_server *server = CONTAINER_OF(op, struct http_server, answered);
+    server->awaiting_answers = false;
     op_done(op, status_of(REASON_SHUTTING_DOWN, NULL));
 }
 
@@ -395,12 +401,11 @@ void http_server_drain(struct http_server *server, uint64_t grace_ms)
 {
     server_shut(server);
     if (server->unanswered > 0) {
-        struct op answered;
+        uint64_t until_ms = loop_now_ms(server->loop) + grace_ms;
         bool in_time;
-        op_init(&answered, server->loop, drain_asked, NULL);
-        server->answered = &answered;
-        (void)!status_ok(op_wait_until(&answered, loop_now_ms(server->loop) + grace_ms, &in_time));
-        server->answered = NULL;
+        op_init(&server->answered, server->loop, drain_asked, NULL);
+        server->awaiting_answers = true;
+        (void)!status_ok(op_wait_until(&server->answered, until_ms, &in_time));
     }
 }
 
@@ -415,10 +420,10 @@ void http_server_stop(struct http_server *server)
         }
     }
     if (server->running > 0) {
-        struct op idle;
-        op_init(&idle, server->loop, NULL, NULL);
-        server->idle = &idle;
-        (void)!status_ok(op_wait_firmly(&idle));
+        op_init(&server->idle, server->loop, NULL, NULL);
+        server->waiting = true;
+        struct status s = op_wait_firmly(&server->idle);
+        (void)s; /* it cannot fail */
     }
     server_turn(server); /* the last answers go out */
     fd_watch_stop(server->watch);

@@ -43,8 +43,9 @@ struct status rpc_unpack(const struct ProtobufCMessageDescriptor *type, struct s
 /* A tenant's name: 1 to 63 of a-z, 0-9 and -. */
 bool rpc_tenant_valid(struct span text);
 
-/* A status as a packed google.rpc.Status with its details. domain: the service's full name. */
-struct span rpc_status_pack(struct status status, const char *domain, struct arena *arena);
+/* A failure as google.rpc.Status with its details, for messages that carry one; in the arena, at
+ * most 256 KiB of it. domain: the service's name, stays. */
+void *rpc_status_message(struct status status, const char *domain, struct arena *arena);
 
 /* The type of a google.rpc error detail that is ours to read, by its Any's type_url; else NULL. */
 const struct ProtobufCMessageDescriptor *rpc_detail_type(struct span url);

@@ -8,8 +8,6 @@
 #include "base/alloc.h"
 #include "loop/task.h"
 
-#define TARGETS_MOST 16
-
 /* How long a call waits for a connection, and what its caller is told to wait then. */
 #define CONNECT_MS       2000
 #define CONNECT_RETRY_MS 1000
@@ -31,6 +29,8 @@ struct rpc_channel {
     struct wire *wire;
     size_t calls; /* open */
     uint64_t call_ms;
+    const struct rpc_header *headers;
+    size_t n_headers;
     struct target *targets;
     size_t n_targets;
     size_t watching; /* watches that gRPC has not ended */
@@ -79,15 +79,22 @@ struct rpc_channel *rpc_channel_new(struct wire *wire, const struct rpc_channel_
     struct rpc_channel *channel = ALLOC(struct rpc_channel);
     channel->wire = wire;
     channel->call_ms = options->call_ms != 0 ? options->call_ms : UINT64_MAX;
-    channel->targets = alloc_zeroed(TARGETS_MOST, sizeof(*channel->targets));
+    check(options->n_headers <= RPC_HEADERS_COUNT);
+    channel->headers = options->headers;
+    channel->n_headers = options->n_headers;
+    struct span rest = span_str(options->targets);
+    size_t most = 1;
+    for (size_t i = 0; i < rest.len; i++) {
+        most += rest.at[i] == ',';
+    }
+    channel->targets = alloc_zeroed(most, sizeof(*channel->targets));
     list_init(&channel->waiters);
     wire_hold(wire);
     CLEANUP(buf_clear) struct buf text;
     buf_init(&text, 1024);
     buf_addf(&text, "no connection to %s", options->targets);
     channel->unreachable = buf_take(&text);
-    struct span rest = span_str(options->targets);
-    for (struct span name; channel->n_targets < TARGETS_MOST && span_cut(&rest, ',', &name);) {
+    for (struct span name; span_cut(&rest, ',', &name);) {
         CLEANUP(alloc_drop) char *copy = alloc_string(span_trim(name));
         struct target *target = &channel->targets[channel->n_targets++];
         target->channel = channel;
@@ -119,6 +126,12 @@ void rpc_channel_free(struct rpc_channel *channel)
 uint64_t rpc_channel_call_ms(const struct rpc_channel *channel)
 {
     return channel->call_ms;
+}
+
+size_t rpc_channel_headers(const struct rpc_channel *channel, const struct rpc_header **headers)
+{
+    *headers = channel->headers;
+    return channel->n_headers;
 }
 
 struct wire *rpc_channel_hold(struct rpc_channel *channel)

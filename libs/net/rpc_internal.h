@@ -60,11 +60,12 @@ bool rpc_message_acyclic(const ProtobufCMessageDescriptor *type);
 #define RPC_KEY_DETAILS      "grpc-status-details-bin"
 #define RPC_HEADER_TEXT_MOST 1536 /* grpc-message, percent-encoded */
 #define RPC_DETAILS_MOST     2800 /* google.rpc.Status, before base64 */
+#define RPC_HEADERS_MOST     512  /* the request id and what handlers add */
 #define RPC_TRAILERS_MOST    1536 /* what handlers add; with the above below 8 KiB on the wire */
-#define RPC_TRAILER_OVERHEAD 32   /* HTTP/2 counts that much for each */
+#define RPC_PAIR_OVERHEAD    32   /* HTTP/2 counts that much for each */
 
 /* The status's text, valid UTF-8 and cut so that its header stays below RPC_HEADER_TEXT_MOST. */
-struct span rpc_status_message(struct status status);
+struct span rpc_status_text(struct status status);
 
 /* A google.rpc.Status of at most RPC_DETAILS_MOST bytes into out. domain: the service's name. */
 void rpc_status_encode(struct status status, const char *domain, struct buf *out);

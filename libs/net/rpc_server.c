@@ -176,10 +176,11 @@ struct status rpc_server_start(struct wire *wire, const struct rpc_server_option
     metrics_init(&server->metrics);
     grpc_server_start(grpc);
     for (size_t i = 0; i < server->n_entries; i++) {
-        size_t slots = server->entries[i].row != NULL ? SLOTS : 1;
-        for (; slots > 0; slots--) {
+        const struct rpc_entry *entry = &server->entries[i];
+        metric_add(server->metrics.started, 0, entry->labels); /* there before the first call */
+        for (size_t slots = entry->row != NULL ? SLOTS : 1; slots > 0; slots--) {
             server->shells++;
-            rpc_call_arm(&server->entries[i]);
+            rpc_call_arm(entry);
         }
     }
     *out = server;

@@ -21,7 +21,7 @@ static struct span valid_first(struct span text, size_t most)
     return span_first(cut, end);
 }
 
-struct span rpc_status_message(struct status status)
+struct span rpc_status_text(struct status status)
 {
     struct span text = valid_first(span_str(status_text(status)), TEXT_MOST);
     size_t end = 0;
@@ -59,8 +59,9 @@ struct encoder {
     struct arena *arena;
     size_t text_most;
     Google__Rpc__Status *status;
-    Google__Protobuf__Any *details[5]; /* ErrorInfo and what add_* below may add */
 };
+
+#define DETAILS_COUNT 5 /* ErrorInfo and what add_* below may add */
 
 #define NEW_MESSAGE(encoder, type, init) new_message((encoder)->arena, sizeof(type), init)
 
@@ -86,7 +87,7 @@ static void add_detail(struct encoder *e, const void *message)
     struct span value = rpc_pack(message, e->arena);
     any->value.len = value.len;
     any->value.data = (uint8_t *)value.at;
-    check(e->status->n_details < ARRAY_LEN(e->details));
+    check(e->status->n_details < DETAILS_COUNT);
     e->status->details[e->status->n_details++] = any;
 }
 
@@ -158,10 +159,9 @@ static void add_resource_info(struct encoder *e, const struct status_more *more)
 static void build(struct encoder *e, struct status status, const char *domain)
 {
     e->status = NEW_MESSAGE(e, Google__Rpc__Status, &google__rpc__status__descriptor);
-    e->status->details = e->details;
+    e->status->details = ARENA_ARRAY(e->arena, Google__Protobuf__Any *, DETAILS_COUNT);
     e->status->code = (int32_t)status.code;
-    e->status->message =
-        arena_string(e->arena, utf8_first(rpc_status_message(status), e->text_most));
+    e->status->message = arena_string(e->arena, utf8_first(rpc_status_text(status), e->text_most));
     add_error_info(e, status, domain);
     if (status.retry_after_ms != 0) {
         add_retry_info(e, status.retry_after_ms);
@@ -178,9 +178,8 @@ static void build(struct encoder *e, struct status status, const char *domain)
     }
 }
 
-void rpc_status_encode(struct status status, const char *domain, struct buf *out)
+void *rpc_status_message(struct status status, const char *domain, struct arena *arena)
 {
-    CLEANUP(arena_drop) struct arena *arena = arena_new(SCRATCH_MOST);
     struct encoder e = {.arena = arena, .text_most = TEXT_MOST};
     build(&e, status, domain);
     /* Texts are halved until all fits; at TEXT_LEAST the rest does not matter to anybody. */
@@ -189,18 +188,16 @@ void rpc_status_encode(struct status status, const char *domain, struct buf *out
         e.text_most /= 2;
         build(&e, status, domain);
     }
-    buf_add_span(out, rpc_pack(e.status, arena));
+    return e.status;
+}
+
+void rpc_status_encode(struct status status, const char *domain, struct buf *out)
+{
+    CLEANUP(arena_drop) struct arena *arena = arena_new(SCRATCH_MOST);
+    buf_add_span(out, rpc_pack(rpc_status_message(status, domain, arena), arena));
 }
 
 /* --- wire to status --------------------------------------------------------------------------- */
-
-struct span rpc_status_pack(struct status status, const char *domain, struct arena *arena)
-{
-    CLEANUP(buf_clear) struct buf out;
-    buf_init(&out, RPC_DETAILS_MOST);
-    rpc_status_encode(status, domain, &out);
-    return arena_copy(arena, buf_span(&out));
-}
 
 static const char *copy(struct arena *arena, const char *from)
 {

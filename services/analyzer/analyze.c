@@ -9,6 +9,7 @@
 #define ANSWER_MOST   (1u << 20)
 #define THINKING_MOST (4u << 20)
 #define EVENT_ARENA   (2u << 20)
+#define DOMAIN        analyzer__analyzer_service__descriptor.name
 #define TRACES_MOST   128
 
 /* The baseline measured on version 1.0: a request cost 0.10 USD. */
@@ -358,10 +359,13 @@ static void judge(struct analysis *a, Analyzer__SectionResult *out)
     if (a->completed->stop_reason == ROUTER__STOP_REASON__STOP_REASON_REFUSAL) {
         out->outcome = ANALYZER__OUTCOME__OUTCOME_REFUSED;
     } else if (!result_parse(answer, a->prompt.data, a->arena, out, &why)) {
-        out->error = status_message(status_of(REASON_OUTPUT_UNPARSABLE, why), a->arena);
+        out->error = rpc_status_message(status_of(REASON_OUTPUT_UNPARSABLE, why), DOMAIN, a->arena);
         if (a->completed->stop_reason == ROUTER__STOP_REASON__STOP_REASON_MAX_TOKENS) {
             out->outcome = ANALYZER__OUTCOME__OUTCOME_TRUNCATED;
         }
+    }
+    if (a->prompt.removed > 0) {
+        result_move_evidence(out, a->prompt.data, a->job->text);
     }
     if (out->outcome != ANALYZER__OUTCOME__OUTCOME_OK) {
         out->raw_output = bytes_of(a->arena, answer);
@@ -374,7 +378,7 @@ Analyzer__SectionResult *analyze_failure(const struct section_job *job, struct s
     Analyzer__SectionResult *out = new_result(job, arena);
     out->outcome = s.code == STATUS_CANCELLED ? ANALYZER__OUTCOME__OUTCOME_CANCELLED
                                               : ANALYZER__OUTCOME__OUTCOME_FAILED;
-    out->error = status_message(s, arena);
+    out->error = rpc_status_message(s, DOMAIN, arena);
     return out;
 }
 
@@ -388,15 +392,6 @@ void count_result(struct analyzer *analyzer, const Analyzer__SectionResult *resu
                    result_level_word(result->findings[i]->severity),
                    result->findings[i]->verified ? "true" : "false");
     }
-}
-
-Google__Rpc__Status *status_message(struct status s, struct arena *arena)
-{
-    void *message;
-    struct span packed = rpc_status_pack(s, analyzer__analyzer_service__descriptor.name, arena);
-    struct status read = rpc_unpack(&google__rpc__status__descriptor, packed, arena, &message);
-    check(status_ok(read));
-    return message;
 }
 
 static struct status ask(struct analysis *a) PARKS

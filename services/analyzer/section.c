@@ -5,7 +5,7 @@
 #include "base/clock.h"
 #include "loop/task.h"
 
-#define EARLIER_MOST 100
+#define EARLIER_MOST 256
 
 struct stream_sink {
     struct event_sink sink;
@@ -49,10 +49,10 @@ struct status section_analyze(struct rpc *rpc, const void *arg)
     struct analyzer *analyzer = rpc_service(rpc);
     struct document document;
     struct section_job job = {.task_id = "", .section_id = "s0001", .options = request->options};
-    TRY(request_tenant(rpc, request->tenant, &job.tenant));
+    TRY(request_take_tenant(rpc, request->tenant, &job.tenant));
     TRY(request_options(rpc, request->options));
     if (request->n_previous_findings > EARLIER_MOST) {
-        return rpc_bad_field(rpc, "previous_findings", "more than 100");
+        return rpc_bad_field(rpc, "previous_findings", "more than 256");
     }
     TRY(request_document(rpc, analyzer, request->section, "section", true, &document));
     job.title = document.sections[0].title;

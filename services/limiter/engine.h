@@ -38,7 +38,6 @@ struct engine_rules {
 /* Numbers as on the wire. */
 enum engine_reason {
     ENGINE_REASON_MODEL_GONE = 1,
-    ENGINE_REASON_CLOSED = 2,
     ENGINE_REASON_STATE_LOST = 3,
     ENGINE_REASON_COOLDOWN = 4,
     ENGINE_REASON_BREAKER_OPEN = 5,

@@ -116,60 +116,56 @@ void engine_report(const struct engine_turn *turn, struct engine_report *report)
     record->expires_ms = turn->now_ms + turn->rules->record_done_ms;
 }
 
-static struct engine_resource *suite_of(const struct engine_renewal *renewal)
+/* A lease that is held, by the right holder; or, after a loss of state and until everything that
+ * was forgotten has aged out, one that nobody knows: its call runs, so its holder is believed. */
+static bool may_renew(const struct engine_resource *resource, const struct engine_turn *turn,
+                      const struct engine_renew *renew, const struct engine_renewal *renewal)
 {
-    return renewal->held[1];
-}
-
-static bool lease_held(const struct engine_resource *resource, const struct engine_renew *renew,
-                       const struct engine_renewal *renewal, uint64_t now_ms)
-{
-    const struct engine_lease *lease = engine_lease_find(resource, &renewal->id, now_ms);
-    return lease != NULL && lease->fence == renewal->fence &&
-           engine_id_eq(&lease->session, &renew->session);
-}
-
-/* After a loss of state, until everything forgotten has aged out, a lease that nobody knows is
- * taken at its holder's word: its call runs. */
-static bool lease_register(struct engine_resource *resource, const struct engine_turn *turn,
-                           const struct engine_renew *renew, const struct engine_renewal *renewal)
-{
-    struct engine_resource *suite = suite_of(renewal);
-    if (turn->now_ms >= suite->closed_until_ms ||
-        engine_lease_find(resource, &renewal->id, turn->now_ms) != NULL) {
-        return false;
+    const struct engine_resource *suite = renewal->held[1];
+    const struct engine_lease *lease = engine_lease_find(resource, &renewal->id, turn->now_ms);
+    if (lease != NULL) {
+        return lease->fence == renewal->fence && engine_id_eq(&lease->session, &renew->session);
     }
+    return turn->now_ms < suite->closed_until_ms &&
+           engine_leases_live(resource, turn->now_ms) < resource->limits.concurrency;
+}
+
+static void renew_at(struct engine_resource *resource, const struct engine_turn *turn,
+                     const struct engine_renew *renew, const struct engine_renewal *renewal)
+{
     engine_touch(resource, turn);
-    if (suite->fence < renewal->fence) {
-        engine_touch(suite, turn);
-        suite->fence = renewal->fence;
+    if (engine_lease_find(resource, &renewal->id, turn->now_ms) != NULL) {
+        engine_lease_renew(resource, turn, &renewal->id);
+    } else {
+        bool added =
+            engine_lease_add(resource, turn, &renewal->id, &renew->session, renewal->fence);
+        check(added);
     }
-    return engine_lease_add(resource, turn, &renewal->id, &renew->session, renewal->fence);
+    if (resource->kind == ENGINE_MODEL) {
+        engine_health_renew(resource, turn, &renewal->id);
+    }
 }
 
 static void renew_one(const struct engine_turn *turn, const struct engine_renew *renew,
                       struct engine_renewal *renewal)
 {
+    struct engine_resource *suite = renewal->held[1];
     renewal->lost = false;
     for (size_t i = 0; i < ENGINE_HELD_MOST; i++) {
         struct engine_resource *resource = renewal->held[i];
         if (resource != NULL && resource->limits.concurrency > 0 &&
-            !lease_held(resource, renew, renewal, turn->now_ms) &&
-            !lease_register(resource, turn, renew, renewal)) {
+            !may_renew(resource, turn, renew, renewal)) {
             renewal->lost = true;
             return;
         }
     }
     for (size_t i = 0; i < ENGINE_HELD_MOST; i++) {
-        struct engine_resource *resource = renewal->held[i];
-        if (resource == NULL) {
-            continue;
+        if (renewal->held[i] != NULL) {
+            renew_at(renewal->held[i], turn, renew, renewal);
         }
-        engine_touch(resource, turn);
-        engine_lease_renew(resource, turn, &renewal->id);
-        if (resource->kind == ENGINE_MODEL) {
-            engine_health_renew(resource, turn, &renewal->id);
-        }
+    }
+    if (suite->fence < renewal->fence) {
+        suite->fence = renewal->fence;
     }
 }
 

@@ -100,6 +100,13 @@ void render_add_line(struct buf *out, struct span text, size_t most)
     buf_add_str(out, "…");
 }
 
+void render_trim(struct buf *out)
+{
+    while (out->len > 0 && out->at[out->len - 1] == ' ') {
+        buf_truncate(out, out->len - 1);
+    }
+}
+
 /* --- figures ---------------------------------------------------------------------------------- */
 
 void render_add_count(struct buf *out, uint64_t count)
@@ -126,6 +133,17 @@ void render_add_usd(struct buf *out, int64_t micro_usd)
     buf_addf(out, ".%04u", (unsigned)(amount % 10000));
 }
 
+/* A larger unit and what is over in the next smaller one. */
+static void add_two(struct buf *out, uint64_t all, uint64_t per, const char *large,
+                    const char *small)
+{
+    render_add_count(out, all / per);
+    buf_addf(out, " %s", large);
+    if (all % per > 0) {
+        buf_addf(out, " %u %s", (unsigned)(all % per), small);
+    }
+}
+
 void render_add_time(struct buf *out, uint64_t ms)
 {
     if (ms < 1000) {
@@ -133,10 +151,9 @@ void render_add_time(struct buf *out, uint64_t ms)
     } else if (ms < 60000) {
         buf_addf(out, "%u.%u s", (unsigned)(ms / 1000), (unsigned)(ms % 1000 / 100));
     } else if (ms < 3600000) {
-        buf_addf(out, "%u m %u s", (unsigned)(ms / 60000), (unsigned)(ms % 60000 / 1000));
+        add_two(out, ms / 1000, 60, "m", "s");
     } else {
-        render_add_count(out, ms / 3600000);
-        buf_addf(out, " h %u m", (unsigned)(ms % 3600000 / 60000));
+        add_two(out, ms / 60000, 60, "h", "m");
     }
 }
 
@@ -167,16 +184,14 @@ static void begin_line(struct flow *flow, struct buf *out)
     flow->gap = false;
 }
 
-static void end_line(struct flow *flow, struct buf *out)
+static void end_line(struct flow *flow, struct buf *out, bool whole)
 {
-    while (out->len > 0 && out->at[out->len - 1] == ' ') {
-        buf_truncate(out, out->len - 1);
-    }
+    render_trim(out);
     render_end(out, flow->render, flow->style);
     buf_add_char(out, '\n');
     flow->column = 0;
     if (flow->ended != NULL) {
-        flow->ended(flow->arg, out);
+        flow->ended(flow->arg, out, whole);
     }
 }
 
@@ -187,7 +202,7 @@ static void place_word(struct flow *flow, struct buf *out)
     }
     size_t columns = render_columns(buf_span(&flow->word));
     if (flow->column > 0 && flow->column + flow->gap + columns > flow->render->width) {
-        end_line(flow, out);
+        end_line(flow, out, false);
     }
     if (flow->column == 0) {
         begin_line(flow, out);
@@ -226,7 +241,7 @@ void flow_add(struct flow *flow, struct buf *out, struct span text)
             if (flow->column == 0) {
                 begin_line(flow, out);
             }
-            end_line(flow, out);
+            end_line(flow, out, true);
         } else if (c == ' ' || c == '\t' || c == '\r') {
             place_word(flow, out);
             flow->gap = flow->column > 0;
@@ -241,6 +256,6 @@ void flow_break(struct flow *flow, struct buf *out)
 {
     place_word(flow, out);
     if (flow->column > 0) {
-        end_line(flow, out);
+        end_line(flow, out, true);
     }
 }

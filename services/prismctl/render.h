@@ -48,6 +48,9 @@ size_t render_columns(struct span text);
 /* Anybody's text as one printable line of at most so many columns, cut with an ellipsis. */
 void render_add_line(struct buf *out, struct span text, size_t most);
 
+/* Takes spaces off the end. */
+void render_trim(struct buf *out);
+
 /* --- figures ------------------------------------------------------------------------------------
  */
 
@@ -62,11 +65,13 @@ void render_add_plural(struct buf *out, uint64_t count, const char *thing); /* 3
 struct flow {
     const struct render *render;
     enum style style;
-    const char *prefix;                        /* begins every line; printable, static */
-    size_t column;                             /* where the line stands; 0: it has not begun */
-    bool gap;                                  /* a space is due before the next word */
-    struct buf word;                           /* not yet placed */
-    void (*ended)(void *arg, struct buf *out); /* after every end of a line; NULL: nobody asks */
+    const char *prefix; /* begins every line; printable, static */
+    size_t column;      /* where the line stands; 0: it has not begun */
+    bool gap;           /* a space is due before the next word */
+    struct buf word;    /* not yet placed */
+    /* After the end of a line; whole: the text's own, not one for want of room. NULL: nobody
+     * asks. */
+    void (*ended)(void *arg, struct buf *out, bool whole);
     void *arg;
 };
 

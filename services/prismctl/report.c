@@ -112,15 +112,18 @@ static const Analyzer__SectionResult *section_by_id(const Analyzer__DocumentResu
     return NULL;
 }
 
+/* Anybody's text between our own, its lines run together. */
 static void add_paragraph(struct buf *out, const struct render *render, enum style style,
-                          const char *prefix, const char *before, const char *text,
-                          const char *after)
+                          const char *before, const char *text, const char *after)
 {
     struct flow flow;
-    flow_init(&flow, render, style, prefix);
-    flow_add(&flow, out, span_str(before));
-    flow_add(&flow, out, span_trim(span_str(text)));
-    flow_add(&flow, out, span_str(after));
+    CLEANUP(buf_clear) struct buf line;
+    buf_init(&line, RENDER_TEXT_MOST);
+    buf_add_str(&line, before);
+    render_add_line(&line, span_str(text), SIZE_MAX);
+    buf_add_str(&line, after);
+    flow_init(&flow, render, style, "    ");
+    flow_add(&flow, out, buf_span(&line));
     flow_break(&flow, out);
     flow_clear(&flow);
 }
@@ -141,12 +144,12 @@ static void add_finding(const Analyzer__Finding *finding, const Analyzer__Sectio
     }
     buf_add_char(out, '\n');
     if (finding->evidence[0] != '\0') {
-        add_paragraph(out, render, finding->verified ? STYLE_PLAIN : STYLE_YELLOW, "    ", "“",
+        add_paragraph(out, render, finding->verified ? STYLE_PLAIN : STYLE_YELLOW, "“",
                       finding->evidence,
                       finding->verified ? "” ✓ verified" : "” ✗ not in the document: distrust it");
     }
     if (finding->recommendation[0] != '\0') {
-        add_paragraph(out, render, STYLE_PLAIN, "    ", "→ ", finding->recommendation, "");
+        add_paragraph(out, render, STYLE_PLAIN, "→ ", finding->recommendation, "");
     }
 }
 

@@ -65,6 +65,7 @@ static void add_cell(const struct table *table, const struct cell *cell, size_t 
     render_end(out, render, cell->style);
     add_spaces(out, last ? 0 : BETWEEN + (right ? 0 : spaces));
     if (last) {
+        render_trim(out);
         buf_add_char(out, '\n');
     }
 }

@@ -10,7 +10,9 @@
 #define SECTIONS_MOST 10000
 #define TITLE_COLUMNS 28
 #define TEXT_COLUMNS  160  /* of what others wrote, within a line */
-#define PATIENCE_MS   1000 /* a line of reasoning that rests so long is ended for others */
+#define PATIENCE_MS   1000 /* how long a line about others waits for the end of a paragraph */
+#define QUEUE_MS      100  /* shorter waits are not worth a word */
+#define NO_INDEX      UINT32_MAX
 #define PREFIX        "   │ "
 
 enum phase {
@@ -20,7 +22,7 @@ enum phase {
 };
 
 struct section {
-    uint32_t index; /* place in the document */
+    uint32_t index; /* place in the document, or NO_INDEX */
     char *label;
     enum phase phase;
     uint32_t run;
@@ -35,16 +37,30 @@ struct view {
     struct map *sections; /* by id */
     size_t total;         /* sections of the document, 0: not known */
     struct section *shown;
-    struct flow flow; /* the reasoning of the one shown */
-    uint64_t flowed_ms;
-    struct buf later; /* lines that wait for the end of a line */
+    struct flow flow;  /* the reasoning of the one shown */
+    struct buf later;  /* lines that wait for its end */
+    uint64_t later_ms; /* since then */
+    uint64_t now_ms;   /* of the event at hand */
 };
 
-static void say_later(void *arg, struct buf *out)
+static void say_later(struct view *view, struct buf *out)
 {
-    struct view *view = arg;
     buf_add_span(out, buf_span(&view->later));
     buf_reset(&view->later);
+}
+
+static bool is_urgent(const struct view *view)
+{
+    return view->later.len > 0 && view->now_ms - view->later_ms > PATIENCE_MS;
+}
+
+/* Others get their say at the end of a paragraph, or of a line when they have waited. */
+static void line_ended(void *arg, struct buf *out, bool whole)
+{
+    struct view *view = arg;
+    if (whole || is_urgent(view)) {
+        say_later(view, out);
+    }
 }
 
 struct view *view_new(const struct render *render, const char *title, bool thinking)
@@ -55,7 +71,7 @@ struct view *view_new(const struct render *render, const char *title, bool think
     view->thinking = thinking;
     view->sections = map_new();
     flow_init(&view->flow, render, STYLE_DIM, PREFIX);
-    view->flow.ended = say_later;
+    view->flow.ended = line_ended;
     view->flow.arg = view;
     buf_init(&view->later, RENDER_TEXT_MOST);
     return view;
@@ -85,10 +101,16 @@ void view_free(struct view *view)
 
 /* --- sections --------------------------------------------------------------------------------- */
 
+/* " 3/15 Title"; what is no section of the document has no number. */
 static void add_label(const struct view *view, struct buf *label, uint32_t index, struct span title)
 {
-    if (view->total > 0) {
-        buf_addf(label, "%u/%zu ", index + 1, view->total);
+    CLEANUP(buf_clear) struct buf total;
+    buf_init(&total, 64);
+    buf_addf(&total, "%zu", view->total);
+    if (index != NO_INDEX && view->total > 0) {
+        buf_addf(label, "%*u/%s ", (int)total.len, index + 1, buf_cstr(&total));
+    } else if (view->total > 0) {
+        buf_addf(label, "%*s", 2 * (int)total.len + 2, "");
     }
     size_t start = label->len;
     render_add_line(label, title, TITLE_COLUMNS);
@@ -133,7 +155,7 @@ static struct section *section_of(struct view *view, const char *id)
         return section;
     }
     bool alone = id[0] == '\0' || view->total == 0;
-    return section_add(view, id, UINT32_MAX, alone ? view->title : id);
+    return section_add(view, id, NO_INDEX, alone ? view->title : id);
 }
 
 /* --- lines ------------------------------------------------------------------------------------ */
@@ -148,6 +170,9 @@ void view_break(struct view *view, struct buf *out)
 static void say(struct view *view, const struct section *section, struct buf *text, struct buf *out)
 {
     bool waits = view->flow.column > 0;
+    if (waits && view->later.len == 0) {
+        view->later_ms = view->now_ms;
+    }
     struct buf *to = waits ? &view->later : out;
     buf_add_str(to, section->label);
     buf_add_str(to, "  ");
@@ -180,7 +205,7 @@ static struct section *foremost(const struct view *view)
 }
 
 /* When no reasoning is shown, the foremost is, from its beginning. */
-static void show_next(struct view *view, uint64_t now_ms, struct buf *out)
+static void show_next(struct view *view, struct buf *out)
 {
     struct section *next = view->shown == NULL && view->thinking ? foremost(view) : NULL;
     if (next == NULL) {
@@ -190,7 +215,6 @@ static void show_next(struct view *view, uint64_t now_ms, struct buf *out)
     flow_add(&view->flow, out, buf_span(&next->thinking));
     buf_clear(&next->thinking);
     view->shown = next;
-    view->flowed_ms = now_ms;
 }
 
 /* The section thinks no more, or from the beginning again. */
@@ -206,14 +230,13 @@ static void stop_thinking(struct view *view, struct section *section, enum phase
 }
 
 static void on_thinking(struct view *view, struct section *section,
-                        const Router__ThinkingDelta *delta, uint64_t now_ms, struct buf *out)
+                        const Router__ThinkingDelta *delta, struct buf *out)
 {
     struct span text = delta->text_bytes.len > 0
                            ? span_of(delta->text_bytes.data, delta->text_bytes.len)
                            : span_str(delta->text);
     if (view->shown == section) {
         flow_add(&view->flow, out, text);
-        view->flowed_ms = now_ms;
         return;
     }
     if (section->phase != PHASE_THINKING && (view->shown != NULL || !view->thinking)) {
@@ -229,7 +252,7 @@ static void on_queued(struct view *view, struct section *section, const Router__
                       struct buf *out)
 {
     /* That a section waits for a worker goes without saying. */
-    if (strcmp(queued->reason, "WORKER") == 0 && section->index != UINT32_MAX) {
+    if (strcmp(queued->reason, "WORKER") == 0 && section->index != NO_INDEX) {
         return;
     }
     CLEANUP(buf_clear) struct buf text;
@@ -280,7 +303,7 @@ static void on_admitted(struct view *view, struct section *section,
     if (admitted->attempt > 1) {
         buf_addf(&text, ", attempt %u", admitted->attempt);
     }
-    if (admitted->queue_ms > 0) {
+    if (admitted->queue_ms >= QUEUE_MS) {
         buf_add_str(&text, ", after ");
         render_add_time(&text, admitted->queue_ms);
     }
@@ -360,7 +383,7 @@ static void on_state(struct view *view, struct section *section,
 {
     bool ended_badly = change->state == ANALYZER__TASK__STATE__STATE_FAILED ||
                        change->state == ANALYZER__TASK__STATE__STATE_CANCELLED;
-    if (section->index != UINT32_MAX || !ended_badly) {
+    if (section->index != NO_INDEX || !ended_badly) {
         return;
     }
     CLEANUP(buf_clear) struct buf text;
@@ -388,9 +411,7 @@ static void on_run(struct view *view, struct section *section, uint32_t run, str
 void view_event(struct view *view, const Analyzer__AnalysisEvent *event, uint64_t now_ms,
                 struct buf *out)
 {
-    if (view->later.len > 0 && now_ms - view->flowed_ms > PATIENCE_MS) {
-        view_break(view, out);
-    }
+    view->now_ms = now_ms;
     struct section *section = section_of(view, event->section_id);
     if (section == NULL) {
         return;
@@ -407,7 +428,7 @@ void view_event(struct view *view, const Analyzer__AnalysisEvent *event, uint64_
         on_restarted(view, section, event->restarted, out);
         break;
     case ANALYZER__ANALYSIS_EVENT__EVENT_THINKING_DELTA:
-        on_thinking(view, section, event->thinking_delta, now_ms, out);
+        on_thinking(view, section, event->thinking_delta, out);
         break;
     case ANALYZER__ANALYSIS_EVENT__EVENT_TEXT_DELTA:
         if (section->phase == PHASE_THINKING) {
@@ -432,5 +453,5 @@ void view_event(struct view *view, const Analyzer__AnalysisEvent *event, uint64_
     case _ANALYZER__ANALYSIS_EVENT__EVENT__CASE_IS_INT_SIZE:
         break;
     }
-    show_next(view, now_ms, out);
+    show_next(view, out);
 }

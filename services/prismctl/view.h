@@ -3,7 +3,7 @@
  *
  * Floor 6, loop thread. A line whenever something happens to a section, and the reasoning of one
  * section at a time: the foremost that is thinking, until it has thought. It reads well in a log,
- * for nothing is ever taken back; lines about other sections wait for the end of a line.
+ * for nothing is ever taken back; lines about other sections wait for the end of a paragraph.
  */
 #ifndef PRISM_PRISMCTL_VIEW_H
 #define PRISM_PRISMCTL_VIEW_H
@@ -21,7 +21,7 @@ void view_free(struct view *view); /* takes NULL */
 /* Makes the sections of a task known, with their titles. */
 void view_sections(struct view *view, const Analyzer__Task *task);
 
-/* Appends what an event is worth saying; now_ms tells how long the reasoning has been silent. */
+/* Appends what an event is worth saying; now_ms tells how long others have waited. */
 void view_event(struct view *view, const Analyzer__AnalysisEvent *event, uint64_t now_ms,
                 struct buf *out);
 

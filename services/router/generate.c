@@ -17,9 +17,10 @@ static struct status put_completed(struct plan *plan, struct sink *sink,
     return sink->put(sink, &event);
 }
 
-static struct status put_restarted(const struct plan *plan, struct sink *sink) PARKS
+/* broken may be an attempt that was taken back, because it never went out. */
+static struct status put_restarted(const struct plan *plan, const struct attempt *broken,
+                                   struct sink *sink) PARKS
 {
-    const struct attempt *broken = &plan->attempts[plan->n_attempts - 1];
     if (!broken->output_sent) {
         return STATUS_SUCCESS;
     }
@@ -48,7 +49,7 @@ static struct status run(struct router *router, struct plan *plan, struct sink *
         s = relay(router, plan, &grant, sink, attempt, completed, hashes);
         limiter_complete(router, plan, &grant, attempt); /* its own task */
         if (!status_ok(s) && plan_goes_on(router, plan, &s)) {
-            s = put_restarted(plan, sink);
+            s = put_restarted(plan, attempt, sink);
         } else {
             break;
         }

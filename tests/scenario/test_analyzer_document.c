@@ -243,6 +243,10 @@ task_test_real(a_document_is_watched_from_its_first_event_to_its_result)
     assert_int_equal(later.last, all.last);
     assert_int_equal(later.events, all.last - all.last / 2);
 
+    struct watched beyond = {.suite = suite, .task = task->name, .after = all.last + 1};
+    watch(&beyond);
+    assert_int_equal(beyond.status.code, STATUS_OUT_OF_RANGE);
+
     suite_await_idle(suite);
     assert_int_equal(suite_arrivals(suite).n, SECTIONS);
     assert_true(judge_most_at_once(suite_arrivals(suite)) <= 4); /* workers */
@@ -334,7 +338,7 @@ task_test_real(a_cancelled_task_stops_its_model_calls)
     void *reply;
     suite_set_faults(suite, "rules:\n  - {action: stall, at: events, after: 8, for: 10m}\n");
     assert_status_ok(submit(suite, document_text, "", &task));
-    suite_await_metric(suite, SUITE_ROUTER, "prism_router_upstream_open", "", 4);
+    suite_await_metric(suite, SUITE_SIMULATOR, "prism_simulator_running", "", 4);
     request.name = task->name;
     request.reason = "not wanted any more";
     assert_status_ok(call(suite, "CancelTask", &request, &reply));
@@ -369,7 +373,7 @@ task_test_real(a_task_survives_kill_9_of_the_analyzer)
     assert_status_ok(submit(suite, document_text, "", &task));
     const char *name = task->name;
     suite_await_metric(suite, SUITE_ANALYZER, "prism_analyzer_sections_total", "", 3);
-    suite_await_metric(suite, SUITE_ROUTER, "prism_router_upstream_open", "", 2);
+    suite_await_metric(suite, SUITE_SIMULATOR, "prism_simulator_running", "", 2);
     suite_kill(suite, SUITE_ANALYZER);
     suite_await_idle(suite); /* its calls were its own: they are stopped */
     suite_set_faults(suite, "");
@@ -402,7 +406,7 @@ task_test_real(a_router_that_dies_costs_a_section_a_second_run)
                      "rules:\n  - {count: 4, action: stall, at: events, after: 8, for: 10m}\n");
     assert_status_ok(submit(suite, document_text, "", &task));
     const char *name = task->name;
-    suite_await_metric(suite, SUITE_ROUTER, "prism_router_upstream_open", "", 4);
+    suite_await_metric(suite, SUITE_SIMULATOR, "prism_simulator_running", "", 4);
     suite_kill(suite, SUITE_ROUTER);
     suite_start_again(suite, SUITE_ROUTER);
     await_state(suite, name, ANALYZER__TASK__STATE__STATE_SUCCEEDED);

@@ -153,7 +153,7 @@ task_test_real(more_calls_than_allowed_are_told_to_come_back)
         assert_true(s.retry_after_ms > 0);
     }
     assert_int_equal(rpc_server_inflight(f.server), 2);
-    f.open = true;
+    fixture_open(&f);
     assert_status_ok(group_wait(&group));
     assert_status_ok(d[0].result);
     assert_status_ok(d[1].result);
@@ -214,7 +214,7 @@ static void open_gate(void *arg)
 {
     struct fixture *f = arg;
     assert_status_ok(task_sleep_ms(100));
-    f->open = true;
+    fixture_open(f);
 }
 
 task_test_real(a_drain_lets_running_calls_end)
@@ -289,7 +289,9 @@ task_test_real(the_first_target_that_is_there_is_called)
     snprintf(targets, sizeof(targets), "%s, %s", f.address, second);
     rpc_channel_free(f.channel);
     f.channel = rpc_channel_new(f.wire, &(struct rpc_channel_options){.targets = targets});
-    f.open = other.open = true;
+    list_init(&other.visitors);
+    fixture_open(&f);
+    fixture_open(&other);
 
     while (!rpc_channel_ready(f.channel)) {
         assert_status_ok(task_sleep_ms(1));

@@ -1,0 +1,270 @@
+/*
+ * limiter_trace -- the limiter's engine as a filter, for comparison with its reference model.
+ *
+ * Lines in, one reply a line out; events that follow each other with the same step number are one
+ * step. Ids and sessions are numbers, tenant is 0 or 1, results are the engine's numbers.
+ *
+ *   R name pool|model requests tokens window concurrency burst interval cooldown    a resource
+ *   Z step closed_until                                  all state is lost; closed until then
+ *   A step now id session tenant n {model model_charge pool_charge}*n               Acquire
+ *   C step now id model tenant outcome model_tokens pool_tokens partial retry digest undispatched
+ *   N step now session id fence model tenant                                        Renew
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "limiter/engine.h"
+
+#define RESOURCES_MOST 8
+#define RECORDS        65536
+#define BATCH_MOST     16
+
+static const struct engine_rules rules = {
+    .guard_ms = 500,
+    .lease_ms = 15000,
+    .use_by_ms = 350,
+    .cooldown_steps_ms = {0, 5000, 10000, 20000, 40000},
+    .cooldown_most_ms = 3600000,
+    .breaker_open_ms = 60000,
+    .breaker_age_ms = 600000,
+    .breaker_outcomes = 20,
+    .breaker_least = 6,
+    .breaker_ratio = 0.5,
+    .record_open_ms = 4200000,
+    .record_done_ms = 600000,
+};
+
+struct item {
+    struct engine_event event;
+    struct engine_acquire acquire;
+    struct engine_candidate candidates[ENGINE_CANDIDATES_MOST];
+    struct engine_verdict verdict;
+    struct engine_report report;
+    struct engine_renew renew;
+    struct engine_renewal lease;
+    uint64_t id;
+};
+
+static struct engine_resource resources[RESOURCES_MOST];
+static size_t n_resources;
+static struct engine_record records[RECORDS];
+static struct item items[BATCH_MOST];
+static size_t n_items;
+static uint64_t step, now_ms;
+
+static const char *word(char **rest)
+{
+    const char *at = strsep(rest, " \n");
+    check(at != NULL);
+    return at;
+}
+
+static uint64_t number(char **rest)
+{
+    return strtoull(word(rest), NULL, 10);
+}
+
+static struct engine_resource *resource(const char *name)
+{
+    for (size_t i = 0; i < n_resources; i++) {
+        if (strcmp(resources[i].name, name) == 0) {
+            return &resources[i];
+        }
+    }
+    fprintf(stderr, "no resource %s\n", name);
+    exit(1);
+}
+
+static struct engine_id id_of(uint64_t n)
+{
+    struct engine_id id = {{0}};
+    memcpy(id.bytes, &n, sizeof(n));
+    return id;
+}
+
+static void add_resource(char *rest)
+{
+    const char *name = word(&rest);
+    enum engine_kind kind = strcmp(word(&rest), "model") == 0 ? ENGINE_MODEL : ENGINE_POOL;
+    struct engine_limits limits = {0};
+    limits.requests = number(&rest);
+    limits.tokens = number(&rest);
+    limits.window_ms = number(&rest);
+    limits.concurrency = (uint32_t)number(&rest);
+    limits.pacer_burst = (uint32_t)number(&rest);
+    limits.pacer_interval_ms = number(&rest);
+    limits.cooldown_ms = number(&rest);
+    check(n_resources < RESOURCES_MOST);
+    engine_resource_init(&resources[n_resources], span_str(name), n_resources + 1, kind, &limits,
+                         1);
+    n_resources++;
+}
+
+static void lose_state(uint64_t closed_until_ms)
+{
+    for (size_t i = 0; i < n_resources; i++) {
+        struct engine_resource *r = &resources[i];
+        const struct engine_limits limits = r->limits;
+        char name[ENGINE_NAME_MOST + 1];
+        memcpy(name, r->name, sizeof(name));
+        engine_resource_init(r, span_str(name), r->hash, r->kind, &limits, r->header.epoch + 1);
+    }
+    memset(records, 0, sizeof(records));
+    resource("suite")->closed_until_ms = closed_until_ms;
+}
+
+static void take_acquire(struct item *item, char *rest)
+{
+    struct engine_acquire *a = &item->acquire;
+    item->id = number(&rest);
+    *a = (struct engine_acquire){.id = id_of(item->id),
+                                 .session = id_of(number(&rest)),
+                                 .candidates = item->candidates,
+                                 .pools = {resource("suite"), resource("tenant")},
+                                 .record = &records[item->id % RECORDS],
+                                 .verdict = &item->verdict};
+    a->n_pools = 1 + number(&rest);
+    a->n_candidates = number(&rest);
+    check(a->n_candidates <= ENGINE_CANDIDATES_MOST);
+    for (size_t i = 0; i < a->n_candidates; i++) {
+        item->candidates[i].model = resource(word(&rest));
+        item->candidates[i].model_charge = number(&rest);
+        item->candidates[i].pool_charge = number(&rest);
+    }
+    item->event.acquire = a;
+}
+
+static void take_held(char **rest, struct engine_resource **held)
+{
+    held[0] = resource(word(rest));
+    held[1] = resource("suite");
+    held[2] = number(rest) ? resource("tenant") : NULL;
+}
+
+static void take_report(struct item *item, char *rest)
+{
+    struct engine_report *r = &item->report;
+    item->id = number(&rest);
+    *r = (struct engine_report){.id = id_of(item->id), .record = &records[item->id % RECORDS]};
+    take_held(&rest, r->held);
+    r->outcome = (enum engine_outcome_kind)number(&rest);
+    r->model_tokens = number(&rest);
+    r->pool_tokens = number(&rest);
+    r->partial = number(&rest);
+    r->server_retry_ms = number(&rest);
+    r->digest = number(&rest);
+    r->undispatched = number(&rest);
+    item->event.report = r;
+}
+
+static void take_renew(struct item *item, char *rest)
+{
+    item->renew = (struct engine_renew){
+        .session = id_of(number(&rest)), .leases = &item->lease, .n_leases = 1};
+    item->id = number(&rest);
+    item->lease = (struct engine_renewal){.id = id_of(item->id), .fence = number(&rest)};
+    take_held(&rest, item->lease.held);
+    item->event.renew = &item->renew;
+}
+
+static void print_remaining(const struct engine_remaining *left)
+{
+    printf(":%" PRIu64 ":%" PRIu64 ":%" PRId64, left->requests, left->leases, left->tokens);
+}
+
+static void print_verdict(const struct item *item)
+{
+    const struct engine_verdict *v = &item->verdict;
+    printf("A %" PRIu64 " %s %u %" PRIu64 " %d %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 " %d",
+           item->id,
+           v->cancelled  ? "cancelled"
+           : v->replayed ? "replayed"
+           : v->granted  ? "granted"
+                         : "refused",
+           v->candidate, v->retry_at_ms, v->exact, v->generation, v->fence, v->lease_ms,
+           v->use_by_ms, v->probe);
+    for (size_t i = 0; i < v->n_judged; i++) {
+        const struct engine_judgement *j = &v->judged[i];
+        bool timed = j->reasons != 0 && j->retry_at_ms != ENGINE_NEVER;
+        printf(" %s:%u:%" PRIu64 ":%" PRIu64 ":%d", j->resource->name, j->reasons, j->charge,
+               timed ? j->retry_at_ms : 0, timed && j->exact);
+        print_remaining(&j->remaining);
+        printf(":%" PRIu64, j->seq);
+    }
+    putchar('\n');
+}
+
+static void print_report(const struct item *item)
+{
+    const struct engine_report *r = &item->report;
+    printf("C %" PRIu64 " %d", item->id, r->result);
+    for (size_t i = 0; i < r->n_settlements; i++) {
+        const struct engine_settlement *s = &r->settlements[i];
+        printf(" %s:%" PRIu64 ":%" PRIu64, s->resource->name, s->reserved, s->charged);
+        print_remaining(&s->remaining);
+    }
+    putchar('\n');
+}
+
+static void flush(void)
+{
+    struct engine_event events[BATCH_MOST];
+    for (size_t i = 0; i < n_items; i++) {
+        events[i] = items[i].event;
+    }
+    if (n_items > 0) {
+        engine_step(&rules, now_ms, step, events, n_items);
+    }
+    for (size_t i = 0; i < n_items; i++) {
+        if (items[i].event.acquire != NULL) {
+            print_verdict(&items[i]);
+        } else if (items[i].event.report != NULL) {
+            print_report(&items[i]);
+        } else {
+            printf("N %" PRIu64 " %d\n", items[i].id, items[i].lease.lost);
+        }
+    }
+    n_items = 0;
+}
+
+int main(void)
+{
+    char line[1024];
+    while (fgets(line, sizeof(line), stdin) != NULL) {
+        char *rest = line;
+        char what = word(&rest)[0];
+        if (what == 'R') {
+            add_resource(rest);
+            continue;
+        }
+        uint64_t this_step = number(&rest);
+        if (this_step != step || what == 'Z') {
+            flush();
+        }
+        step = this_step;
+        if (what == 'Z') {
+            lose_state(number(&rest));
+            continue;
+        }
+        check(n_items < BATCH_MOST);
+        struct item *item = &items[n_items];
+        item->event = (struct engine_event){0};
+        uint64_t line_now_ms = number(&rest);
+        now_ms = n_items++ == 0 ? line_now_ms : now_ms;
+        switch (what) {
+        case 'A':
+            take_acquire(item, rest);
+            break;
+        case 'C':
+            take_report(item, rest);
+            break;
+        case 'N':
+            take_renew(item, rest);
+            break;
+        }
+    }
+    flush();
+    return 0;
+}

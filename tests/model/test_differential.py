@@ -1,0 +1,209 @@
+#!/usr/bin/python3
+"""The limiter's engine in C against its reference model: the same random events, the same replies.
+
+TAP on stdout. PRISM_OUT names the build (default out/release), PRISM_EVENTS how many events there
+are in all, PRISM_SEED where the sequence begins. A difference is shrunk to few events, which are
+printed as they can be fed to both.
+"""
+import os
+import random
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import limiter  # noqa: E402
+
+TRACE = os.path.join(os.environ.get('PRISM_OUT', 'out/release'), 'test', 'limiter_trace')
+EVENTS = int(os.environ.get('PRISM_EVENTS', '100000'))
+SEED = int(os.environ.get('PRISM_SEED', '20260101'))
+SHRINK_SECONDS = 60
+
+# name, kind, requests, tokens, window, concurrency, burst, interval, cooldown
+WORLDS = {
+    'the suite as it is by default': (900, [
+        'suite pool 30 120000 60000 5 5 2000 0', 'tenant pool 0 0 0 0 0 0 0',
+        'm0 model 0 0 60000 0 0 0 60000', 'm1 model 0 0 60000 0 0 0 30000',
+        'm2 model 0 0 60000 0 0 0 30000']),
+    'every limit everywhere': (600, [
+        'suite pool 20 100000 20000 8 0 0 0', 'tenant pool 7 60000 30000 3 3 1500 0',
+        'm0 model 10 50000 10000 3 0 0 5000', 'm1 model 10 50000 10000 3 3 900 5000',
+        'm2 model 12 40000 60000 4 0 0 2000']),
+    'rings': (150, [
+        'suite pool 100 400000 60000 0 0 0 0', 'tenant pool 0 300000 40000 0 0 0 0',
+        'm0 model 65 0 30000 64 10 460 5000', 'm1 model 0 90000 60000 10 0 0 3000',
+        'm2 model 70 90000 7000 9 5 100 3000']),
+    'small windows': (120, [
+        'suite pool 64 0 1000 1 0 0 0', 'tenant pool 1 5000 700 0 0 0 0',
+        'm0 model 0 20000 600 0 0 0 100', 'm1 model 2 20000 900 1 2 450 100',
+        'm2 model 0 0 0 0 0 0 100']),
+}
+
+
+class Driver:
+    """Makes events that are worth asking about, from what the model answers."""
+
+    def __init__(self, world, seed):
+        self.pause, rows = WORLDS[world]
+        self.random = random.Random(seed)
+        self.model = limiter.Limiter()
+        self.lines, self.replies = [], []
+        self.now, self.step, self.next_id = 1000000, 0, 0
+        self.calls = []         # [id, model, tenant, fence, session] of grants, the late ones too
+        for row in rows:
+            words = row.split()
+            self.lines.append('R ' + row)
+            self.model.resources[words[0]] = limiter.Resource(
+                words[0], words[1] == 'model', *map(int, words[2:]))
+
+    def acquire(self):
+        r = self.random
+        if self.calls and r.random() < 0.05:    # again, sometimes by somebody else
+            call, _, tenant, _, session = r.choice(self.calls)
+            session += r.randrange(2)
+        else:
+            call, tenant, session = self.next_id, r.randrange(2), r.randrange(2)
+            self.next_id += 1
+        first, n = r.randrange(3), r.randint(1, 3)
+        most = r.choice([130000] + 7 * [12000])
+        candidates = ' '.join('m%d %d %d' % ((first + i) % 3, r.randint(1, most),
+                                             r.randint(1, most)) for i in range(n))
+        return 'A %d %d %d %d %d %d %s' % (self.step, self.now, call, session, tenant, n,
+                                           candidates)
+
+    def report(self):
+        r = self.random
+        if r.random() < 0.05:                   # of an id that is not known
+            call, model, tenant = self.next_id, 'm%d' % r.randrange(3), r.randrange(2)
+            self.next_id += 1
+        else:
+            call, model, tenant, _, _ = r.choice(self.calls)
+        bad_times = self.step // 400 % 3 == 0
+        outcome = limiter.FAILED if bad_times and r.random() < 0.5 else r.choice(
+            6 * [limiter.OK] + [limiter.CALLER, limiter.LEFT, limiter.THROTTLED, limiter.FAILED])
+        if r.random() < 0.0003:
+            outcome = limiter.GONE
+        undispatched = r.random() < 0.1
+        return 'C %d %d %d %s %d %d %d %d %d %d %d %d' % (
+            self.step, self.now, call, model, tenant, outcome,
+            r.randrange(r.choice([3000, 20000])), r.randrange(r.choice([3000, 20000])),
+            r.random() < 0.1, r.choice(15 * [0] + [r.randrange(90000)]), r.randrange(3),
+            undispatched)
+
+    def renew(self):
+        call, model, tenant, fence, session = self.random.choice(self.calls)
+        fence += self.random.random() < 0.02
+        return 'N %d %d %d %d %d %s %d' % (self.step, self.now, session, call, fence, model, tenant)
+
+    def event(self):
+        kind = self.random.random()
+        if kind < 0.45 or not self.calls:
+            return self.acquire()
+        return self.report() if kind < 0.8 else self.renew()
+
+    def learn(self, line, reply):
+        words, said = line.split(), reply.split()
+        if words[0] == 'A' and said[2] == 'granted':
+            self.calls.append([int(words[3]), words[7 + 3 * int(said[3])], int(words[5]),
+                               int(said[7]), int(words[4])])
+            if len(self.calls) > 40:
+                self.calls.pop(self.random.randrange(len(self.calls)))
+        if words[0] == 'C' and self.random.random() < 0.5:
+            self.calls = [c for c in self.calls if c[0] != int(words[3])]
+        if words[0] == 'A' and said[2] == 'refused' and self.random.random() < 0.05:
+            told = int(said[4])
+            if self.now < told < self.now + 30000:
+                self.now = told - self.random.randrange(2)
+
+    def run(self, events):
+        r = self.random
+        while len(self.replies) < events:
+            self.step += 1
+            self.now += r.randrange(self.pause * (20 if r.random() < 0.02 else 1))
+            if r.random() < 0.001:              # our clock falls back
+                self.now -= 5000
+            if r.random() < 0.0005:
+                closed = self.now + 60500
+                self.lines.append('Z %d %d' % (self.step, closed))
+                self.model.forget(closed)
+                self.step += 1
+            batch = [self.event() for _ in range(r.choice([1, 1, 1, 1, 2, 5]))]
+            replies = limiter.take_step(self.model, str(self.step), [b.split() for b in batch])
+            self.lines += batch
+            self.replies += replies
+            for line, reply in zip(batch, replies):
+                self.learn(line, reply)
+
+
+def run_engine(lines):
+    return subprocess.run([TRACE], input='\n'.join(lines) + '\n', stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, universal_newlines=True)
+
+
+def run_model(lines):
+    script = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'limiter.py')
+    return subprocess.run([sys.executable, script], input='\n'.join(lines) + '\n',
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
+
+
+def differs(lines):
+    engine, model = run_engine(lines), run_model(lines)
+    return model.returncode == 0 and (engine.returncode != 0 or engine.stdout != model.stdout)
+
+
+def shrink(lines):
+    """Leaves out whatever can be left out while the two still differ."""
+    end = time.monotonic() + SHRINK_SECONDS
+    size = len(lines) // 2
+    while size > 0:
+        at = 0
+        while at < len(lines) and time.monotonic() < end:
+            fewer = lines[:at] + [l for l in lines[at:at + size] if l[0] == 'R'] + lines[at + size:]
+            if len(fewer) < len(lines) and differs(fewer):
+                lines = fewer
+            else:
+                at += size
+        size //= 2
+    return lines
+
+
+def compare(driver):
+    """None, or what to print about the first difference."""
+    engine = run_engine(driver.lines)
+    said = engine.stdout.splitlines()
+    if engine.returncode == 0 and said == driver.replies:
+        return None
+    events = [i for i, line in enumerate(driver.lines) if line[0] in 'ACN']
+    first = next((i for i, (a, b) in enumerate(zip(said, driver.replies)) if a != b), len(said))
+    last = events[min(first, len(events) - 1)] + 16    # its step is whole
+    lines = driver.lines[:last]
+    few = shrink(lines) if differs(lines) else lines[-20:]
+    return ['event %d of %d: %s' % (first, len(events), driver.lines[events[first]]
+                                    if first < len(events) else ''),
+            'model:  %s' % (driver.replies[first] if first < len(driver.replies) else ''),
+            'engine: %s' % (said[first] if first < len(said) else engine.stderr)] + few
+
+
+def main():
+    print('1..%d' % len(WORLDS))
+    failed = False
+    for number, world in enumerate(WORLDS, 1):
+        driver = Driver(world, SEED + number)
+        driver.run(EVENTS // len(WORLDS))
+        difference = compare(driver)
+        for line in difference or []:
+            print('# ' + line)
+        counts = {}
+        for reply in driver.replies:
+            words = reply.split()
+            word = words[2] if words[0] == 'A' else words[0]
+            counts[word] = counts.get(word, 0) + 1
+        print('# %s' % ', '.join('%s %d' % c for c in sorted(counts.items())))
+        failed = failed or difference is not None
+        print('%s %d - %s: %d events' % ('not ok' if difference else 'ok', number, world,
+                                         len(driver.replies)), flush=True)
+    return 1 if failed else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
