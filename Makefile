@@ -83,6 +83,10 @@ $(OUT)/test/%: $(OUT)/obj/tests/model/%.o $(LIBTEST) $(LIBPRISM)
 	@mkdir -p $(@D)
 	$(LINK) $^ $(PKG_LIBS) -lcmocka
 
+$(OUT)/test/%: $(OUT)/obj/tests/fuzz/%.o $(LIBTEST) $(LIBPRISM)
+	@mkdir -p $(@D)
+	$(LINK) $^ $(PKG_LIBS)
+
 out/deps-check.stamp: build/deps-check.txt build/deps.sh
 	@mkdir -p out && build/deps.sh build/deps-check.txt && touch $@
 
@@ -91,6 +95,16 @@ tests: $(UNIT_TESTS) $(SCENARIO_TESTS) $(TEST_TOOLS) ## build all tests
 check: out/deps-check.stamp ## install what is missing, build, pass every test (FLAVOR=asan|tsan too)
 	@$(MAKE) --no-print-directory WERROR=1 all tests
 	@ci/check $(OUT)
+
+FUZZ_TARGETS = $(patsubst tests/fuzz/%.c,out/fuzz/test/%,$(wildcard tests/fuzz/fuzz_*.c))
+T ?= eventstream
+S ?= 60
+
+fuzz: out/deps-check.stamp ## fuzz one parser: T=eventstream|json|yaml|protobuf|sigv4|document|answer S=seconds
+	@$(MAKE) --no-print-directory FLAVOR=fuzz out/fuzz/test/fuzz_$(T)
+	@tests/fuzz/run $(T) $(S)
+
+fuzz-targets: $(FUZZ_TARGETS)
 
 lint: out/deps-check.stamp $(GEN_HDRS) ## floors, caps, banned functions, headers, formats, analysers
 	@ci/lint
@@ -119,8 +133,9 @@ clean: ## remove everything that was built
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 12
 
-.PHONY: all tests check lint demo up down install clean help
+.PHONY: all tests check fuzz fuzz-targets lint demo up down install clean help
 
 -include $(LIB_OBJS:.o=.d) $(foreach s,$(SERVICES),$(patsubst %.o,%.d,$(call service_objs,$(s))))
 -include $(TEST_COMMON:.o=.d) $(patsubst $(OUT)/test/%,$(OUT)/obj/tests/unit/%.d,$(UNIT_TESTS))
 -include $(patsubst $(OUT)/test/%,$(OUT)/obj/tests/scenario/%.d,$(SCENARIO_TESTS))
+-include $(patsubst out/fuzz/test/%,out/fuzz/obj/tests/fuzz/%.d,$(FUZZ_TARGETS))
