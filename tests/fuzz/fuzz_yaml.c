@@ -78,9 +78,9 @@ static bool parse_tree(struct span text)
     CLEANUP(arena_drop) struct arena *arena = arena_new(TREE_MEMORY);
     const struct yaml *root;
     struct yaml_error error = {0};
-    size_t lines = 1;
+    size_t lines = 1; /* at most: YAML also knows those of old Macs and Unicode */
     for (size_t i = 0; i < text.len; i++) {
-        lines += text.at[i] == '\n';
+        lines += memchr("\n\r\x85\xa8\xa9", text.at[i], 5) != NULL;
     }
     if (!yaml_parse(text, arena, &root, &error)) {
         check(error.text[0] != '\0' && error.line <= lines + 1);
