@@ -252,12 +252,12 @@ static void stream_watch(struct rpc_stream *stream)
 
 static struct status stream_begin(struct rpc_stream *stream, const void *request)
 {
-    grpc_op ops[2] = {{0}};
+    grpc_op ops[] = {{0}, {0}, {.op = GRPC_OP_SEND_CLOSE_FROM_CLIENT}};
     struct step step;
     step_init(&step, stream);
     grpc_byte_buffer *bytes = request != NULL ? rpc_message_pack(request) : NULL;
     ops[1] = (grpc_op){.op = GRPC_OP_SEND_MESSAGE, .data.send_message.send_message = bytes};
-    batch_with_metadata(&step.tag, &stream->call, ops, bytes != NULL ? 2 : 1);
+    batch_with_metadata(&step.tag, &stream->call, ops, bytes != NULL ? 3 : 1);
     grpc_byte_buffer_destroy(bytes);
     return op_wait(&step.tag.op);
 }

@@ -22,7 +22,8 @@ struct relay {
     bool has_thinking;
     bool has_answer;
     uint64_t sent_ms;
-    bool stopped; /* message_stop was seen */
+    bool began;   /* an event was seen */
+    bool stopped; /* and message_stop */
 
     /* The open block: blocks come one after the other. */
     Router__BlockType type;
@@ -357,6 +358,7 @@ static struct status read_events(struct relay *r, struct bedrock_call *call) PAR
         if (event.len == 0) {
             return status_of(REASON_TIER_STREAM_BROKEN, "the stream ended before the answer did");
         }
+        r->began = true;
         TRY(take_event(r, event));
     }
 }
@@ -378,6 +380,22 @@ static struct status put_admitted(struct relay *r) PARKS
     admitted.skipped = r->plan->skipped;
     admitted.queue_ms = r->plan->queue_ms;
     return put(r, ROUTER__GENERATE_RESPONSE__EVENT_ADMITTED, &admitted);
+}
+
+/* A stream that broke, or an answer that never came, may have cost more than was seen; a refusal,
+ * also one that is the first event of a stream, has not. */
+static bool may_have_cost_more(const struct relay *r, const struct bedrock_reply *reply,
+                               enum reason reason)
+{
+    static const enum reason refusals[] = {REASON_TIER_THROTTLED, REASON_TIER_THROTTLED_DAILY,
+                                           REASON_TIER_UNAVAILABLE, REASON_TIER_NOT_READY,
+                                           REASON_UPSTREAM_REJECTED};
+    for (size_t i = 0; i < ARRAY_LEN(refusals) && !r->began; i++) {
+        if (reason == refusals[i]) {
+            return false;
+        }
+    }
+    return reply->dispatched && (reply->http_status == 200 || reply->http_status == 0);
 }
 
 static struct status exchange(struct relay *r, struct span body) PARKS
@@ -406,9 +424,7 @@ static struct status exchange(struct relay *r, struct span body) PARKS
             r->attempt->request_id =
                 arena_string(r->plan->arena, utf8_first(reply->request_id, 128));
         }
-        /* A stream that broke, or an answer that never came, may have cost more than was seen. */
-        r->attempt->usage_partial = !status_ok(s) && reply->dispatched &&
-                                    (reply->http_status == 200 || reply->http_status == 0);
+        r->attempt->usage_partial = !status_ok(s) && may_have_cost_more(r, reply, s.reason);
     }
     return status_copy(s, r->plan->arena);
 }
