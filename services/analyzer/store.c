@@ -41,6 +41,13 @@ static const char *const schema[] = {
     " record BLOB NOT NULL);"
     "CREATE UNIQUE INDEX calls_sequence ON calls(router, sequence);"
     "CREATE INDEX calls_newest ON calls(tenant, started_ms DESC);",
+
+    "CREATE TABLE gaps("
+    " router BLOB NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL,"
+    " PRIMARY KEY(router, first)) WITHOUT ROWID;"
+    "INSERT INTO gaps SELECT router, before + 1, sequence - 1 FROM (SELECT router, sequence,"
+    " lag(sequence, 1, 0) OVER (PARTITION BY router ORDER BY sequence) AS before FROM calls)"
+    " WHERE sequence > before + 1;",
 };
 
 char *store_section_id(uint32_t index, struct arena *arena)

@@ -4,7 +4,7 @@
 #include "analyzer/store_internal.h"
 
 #define GAPS_MOST    16
-#define LOOK_BACK    100000 /* numbers of a router that are searched for gaps */
+#define LOOK_BACK    100000 /* older numbers of a router that are missing are not told */
 #define RECORD_ARENA (4u << 20)
 
 struct record_job {
@@ -17,6 +17,37 @@ struct record_job {
 static struct span bytes_of(ProtobufCBinaryData data)
 {
     return span_of(data.data, data.len);
+}
+
+static struct status add_gap(struct db_tx *tx, struct db_value router, int64_t first, int64_t last)
+{
+    return first > last ? STATUS_SUCCESS
+                        : db_exec(tx, "INSERT INTO gaps(router, first, last) VALUES(?, ?, ?)",
+                                  DB_BIND(router, DB_INT(first), DB_INT(last)), NULL);
+}
+
+/* Keeps `gaps` what it is, the numbers below a router's highest that no record has: this one lies
+ * in a gap, or it is the new highest. */
+static struct status close_gap(struct db_tx *tx, struct db_value router, int64_t number)
+{
+    int64_t first, last, highest = 0;
+    bool found;
+    if (number < 1) {
+        return STATUS_SUCCESS; /* they begin with 1 */
+    }
+    TRY(store_one_int(tx, "SELECT max(first) FROM gaps WHERE router = ? AND first <= ?",
+                      DB_BIND(router, DB_INT(number)), &first, &found));
+    TRY(store_one_int(tx, "SELECT last FROM gaps WHERE router = ? AND first = ? AND last >= ?",
+                      DB_BIND(router, DB_INT(first), DB_INT(number)), &last, &found));
+    if (found) {
+        TRY(db_exec(tx, "DELETE FROM gaps WHERE router = ? AND first = ?",
+                    DB_BIND(router, DB_INT(first)), NULL));
+        TRY(add_gap(tx, router, first, number - 1));
+        return add_gap(tx, router, number + 1, last);
+    }
+    TRY(store_one_int(tx, "SELECT max(sequence) FROM calls WHERE router = ? AND sequence < ?",
+                      DB_BIND(router, DB_INT(number)), &highest, &found));
+    return add_gap(tx, router, highest + 1, number - 1);
 }
 
 /* What is stored is the record as it came: when it was taken stands beside it. */
@@ -40,7 +71,7 @@ static struct status take(struct db_tx *tx, struct record_job *job,
                 &stored));
     if (stored > 0) {
         response->stored++;
-        return STATUS_SUCCESS;
+        return close_gap(tx, DB_BLOB(bytes_of(record->router_instance)), (int64_t)record->sequence);
     }
     int64_t same;
     bool found;
@@ -54,20 +85,15 @@ static struct status take(struct db_tx *tx, struct record_job *job,
     return STATUS_SUCCESS;
 }
 
-/* Numbers that are missing below the highest one seen of a router. */
-static struct status find_gaps(struct db_tx *tx, struct record_job *job, ProtobufCBinaryData router)
+static struct status tell_gaps(struct db_tx *tx, struct record_job *job, ProtobufCBinaryData router)
 {
     Analyzer__RecordResponse *response = job->response;
     CLEANUP(db_end) struct db_rows *rows = NULL;
-    TRY(db_query(
-        tx,
-        "SELECT sequence + 1, next - 1 FROM (SELECT sequence, lead(sequence) OVER (ORDER BY "
-        "sequence)"
-        " AS next FROM (SELECT max(0, max(sequence) - ?2) AS sequence FROM calls WHERE router = ?1"
-        " UNION SELECT sequence FROM calls WHERE router = ?1"
-        " AND sequence > (SELECT max(sequence) FROM calls WHERE router = ?1) - ?2))"
-        " WHERE next > sequence + 1 LIMIT ?3",
-        DB_BIND(DB_BLOB(bytes_of(router)), DB_INT(LOOK_BACK), DB_INT(GAPS_MOST)), &rows));
+    TRY(db_query(tx,
+                 "SELECT max(first, highest - ?2 + 1), last FROM gaps,"
+                 " (SELECT max(sequence) AS highest FROM calls WHERE router = ?1)"
+                 " WHERE router = ?1 AND last > highest - ?2 ORDER BY first LIMIT ?3",
+                 DB_BIND(DB_BLOB(bytes_of(router)), DB_INT(LOOK_BACK), DB_INT(GAPS_MOST)), &rows));
     for (bool more; response->n_gaps < GAPS_MOST;) {
         TRY(db_row(rows, &more));
         if (!more) {
@@ -90,7 +116,7 @@ static struct status record_tx(struct db_tx *tx, void *arg)
     for (size_t i = 0; i < request->n_records; i++) {
         TRY(take(tx, job, request->records[i]));
     }
-    return request->n_records > 0 ? find_gaps(tx, job, request->records[0]->router_instance)
+    return request->n_records > 0 ? tell_gaps(tx, job, request->records[0]->router_instance)
                                   : STATUS_SUCCESS;
 }
 
