@@ -26,7 +26,7 @@ static bool may_renew(const struct engine_resource *resource, const struct engin
 }
 
 static void renew_at(struct engine_resource *resource, const struct engine_turn *turn,
-                     const struct engine_renew *renew, const struct engine_renewal *renewal)
+                     const struct engine_renew *renew, struct engine_renewal *renewal)
 {
     engine_touch(resource, turn);
     if (engine_lease_find(resource, &renewal->id, turn->now_ms) != NULL) {
@@ -35,6 +35,7 @@ static void renew_at(struct engine_resource *resource, const struct engine_turn 
         bool added =
             engine_lease_add(resource, turn, &renewal->id, &renew->session, renewal->fence);
         check(added);
+        renewal->restored = renewal->restored || resource->limits.concurrency > 0;
     }
     if (resource->kind == ENGINE_MODEL) {
         engine_health_renew(resource, turn, &renewal->id);
@@ -67,6 +68,7 @@ static void renew_one(const struct engine_turn *turn, const struct engine_renew 
     if (state == ENGINE_ABSENT) {
         renewal->record = NULL;
     }
+    renewal->restored = false;
     renewal->lost = state == ENGINE_SETTLED || state == ENGINE_CANCELLED;
     for (size_t i = 0; i < ENGINE_HELD_MOST; i++) {
         const struct engine_resource *resource = renewal->held[i];

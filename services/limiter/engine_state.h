@@ -34,6 +34,9 @@ struct engine_header {
     uint64_t stamp;
 };
 
+/* Of limits that policy and catalogue give; those of operators are higher. */
+#define ENGINE_VERSION_FIRST 1
+
 /* 0: no such limit. */
 struct engine_limits {
     uint64_t version;
