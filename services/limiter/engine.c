@@ -31,12 +31,15 @@ void engine_resource_adopt(struct engine_resource *resource, const struct engine
                            const struct engine_rules *rules, uint64_t now_ms,
                            struct engine_window *scratch)
 {
+    struct engine_limits wanted =
+        limits->version >= resource->limits.version ? *limits : resource->limits;
+    wanted.cooldown_ms = limits->cooldown_ms;
     now_ms = now_ms > resource->last_now_ms ? now_ms : resource->last_now_ms;
-    engine_window_clear_away(resource, &(struct engine_turn){.rules = rules, .now_ms = now_ms});
-    if (limits->version >= resource->limits.version) {
-        resource->limits = *limits;
+    if (memcmp(&wanted, &resource->limits, sizeof(wanted)) != 0) {
+        const struct engine_turn turn = {.rules = rules, .now_ms = now_ms};
+        engine_window_clear_away(resource, &turn);
+        resource->limits = wanted;
     }
-    resource->limits.cooldown_ms = limits->cooldown_ms;
     engine_window_reshape(resource, rules, now_ms, scratch);
 }
 

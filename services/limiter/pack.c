@@ -159,6 +159,7 @@ static void window(struct pack *p, struct engine_window *w)
     u64(p, &w->slot_ms);
     u64(p, &w->last_no);
     u64(p, &w->tat_ms);
+    want(p, (w->slot_ms > 0) == (w->kind == ENGINE_WINDOW_RING));
     switch (w->kind) {
     case ENGINE_WINDOW_NONE:
         break;
@@ -168,7 +169,6 @@ static void window(struct pack *p, struct engine_window *w)
         want(p, w->n_log == 0 || w->log[w->n_log - 1].no <= w->last_no);
         break;
     case ENGINE_WINDOW_RING:
-        want(p, w->slot_ms > 0);
         ring(p, w->ring);
         break;
     }
