@@ -172,7 +172,7 @@ void engine_window_judge(const struct engine_resource *resource, const struct en
     }
     uint64_t tolerance_ms =
         limits->pacer_burst > 0 ? (limits->pacer_burst - 1) * limits->pacer_interval_ms : 0;
-    if (turn->now_ms + tolerance_ms < resource->window.tat_ms) {
+    if (limits->pacer_interval_ms > 0 && turn->now_ms + tolerance_ms < resource->window.tat_ms) {
         engine_refuse(judgement, ENGINE_REASON_PACED, resource->window.tat_ms - tolerance_ms, true);
     }
     if (limits->tokens > 0) {

@@ -137,7 +137,7 @@ class Resource:
         if reason == REQUESTS:
             return not self.requests or self.requests_at(t) < self.requests
         if reason == PACED:
-            return t >= self.tat - self.tolerance
+            return not self.interval or t >= self.tat - self.tolerance
         if reason == TOO_LARGE:
             return not self.tokens or charge <= self.tokens
         return not self.tokens or charge > self.tokens or self.tokens_at(t) + charge <= self.tokens
