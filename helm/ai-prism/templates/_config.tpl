@@ -30,6 +30,8 @@ What is in the ConfigMap of a component: its options, and the files that they na
 {{- $_ := set $own "policy" (printf "%s/policy.yaml" (include "ai-prism.configDir" .)) }}
 {{- end }}
 {{- with $values.limiter.stateDir }}{{ $_ := set $own "state_dir" . }}{{ end }}
+{{- /* Nothing was granted to a provider that is none: no need to wait a window. */}}
+{{- if $values.simulator.enabled }}{{ $_ := set $own "assume_new_store" true }}{{ end }}
 {{- else if $values.simulator.faults }}
 {{- $_ := set $own "faults" (printf "%s/faults.yaml" (include "ai-prism.configDir" .)) }}
 {{- end }}
