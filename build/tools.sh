@@ -86,6 +86,7 @@ take_schemas()
     rm -rf "$tools/kube-schemas" &&
         mv "$tools"/venv/kube-schemas/lib/python3*/site-packages/kubernetes_validate/kubernetes-json-schema/v1.34.0-local-strict \
             "$tools/kube-schemas" &&
+        # shellcheck disable=SC2016
         sed -i -e 's|"/api/_definitions.json#|"_definitions.json#|' -e 's|"\$id": "https:|"$comment": "https:|' \
             "$tools"/kube-schemas/*.json &&
         rm -rf "$tools/venv/kube-schemas"

@@ -127,11 +127,10 @@ starts_with_the_chart() {
 takes_catalogue_and_policy() {
     local of=$folder/production
     suite_stop
-    rm "$folder/limiter.ready"
     start limiter --config="$of/limiter.options.yaml" --catalogue="$of/limiter.catalogue.yaml" \
         --policy="$of/limiter.policy.yaml" &&
-        "$bin/prismctl" quota --tenant=acme -o json --limiter="$address" >"$folder/out" && cat "$folder/out" &&
-        grep -F '"500000"' "$folder/out"
+        "$bin/prismctl" quota -o json --limiter="$address" >"$folder/out" && cat "$folder/out" &&
+        grep -F '"requests":"600"' "$folder/out" && grep -F '"requests":"10000"' "$folder/out"
 }
 
 # The notes are a template like others, so a further object may show them.
