@@ -283,6 +283,7 @@ static void end(struct app *app, uint64_t grace_ms) PARKS
         LOG(DEBUG, "drain: calls have ended");
     }
     if (app->http_server != NULL) {
+        http_server_drain(app->http_server, grace_ms);
         http_server_stop(app->http_server);
         LOG(DEBUG, "drain: requests have ended");
     }

@@ -60,8 +60,9 @@ bool rpc_message_acyclic(const ProtobufCMessageDescriptor *type);
 #define RPC_KEY_DETAILS      "grpc-status-details-bin"
 #define RPC_HEADER_TEXT_MOST 1536 /* grpc-message, percent-encoded */
 #define RPC_DETAILS_MOST     2800 /* google.rpc.Status, before base64 */
+#define RPC_HEADERS_MOST     512  /* the request id and what handlers add */
 #define RPC_TRAILERS_MOST    1536 /* what handlers add; with the above below 8 KiB on the wire */
-#define RPC_TRAILER_OVERHEAD 32   /* HTTP/2 counts that much for each */
+#define RPC_PAIR_OVERHEAD    32   /* HTTP/2 counts that much for each */
 
 /* The status's text, valid UTF-8 and cut so that its header stays below RPC_HEADER_TEXT_MOST. */
 struct span rpc_status_text(struct status status);

@@ -364,6 +364,9 @@ static void judge(struct analysis *a, Analyzer__SectionResult *out)
             out->outcome = ANALYZER__OUTCOME__OUTCOME_TRUNCATED;
         }
     }
+    if (a->prompt.removed > 0) {
+        result_move_evidence(out, a->prompt.data, a->job->text);
+    }
     if (out->outcome != ANALYZER__OUTCOME__OUTCOME_OK) {
         out->raw_output = bytes_of(a->arena, answer);
     }

@@ -53,7 +53,7 @@ struct analyzer {
  */
 
 /* The tenant: the field, else the metadata. */
-struct status request_tenant(struct rpc *rpc, const char *field, const char **out) NODISCARD;
+struct status request_take_tenant(struct rpc *rpc, const char *field, const char **out) NODISCARD;
 struct status request_options(struct rpc *rpc, const Analyzer__AnalysisOptions *options) NODISCARD;
 struct status request_document(struct rpc *rpc, const struct analyzer *analyzer,
                                const Analyzer__Document *document, const char *field,
@@ -110,7 +110,7 @@ void workers_cancel(struct workers *workers, const char *task_id); /* stops its 
  * --------------------------------------------------------------------------- */
 
 void watch_wake(struct analyzer *analyzer, const char *task_id);
-struct status watch_task(struct rpc *rpc, const void *request) PARKS;
+struct status tasks_watch(struct rpc *rpc, const void *request) PARKS;
 
 /* --- methods
  * -------------------------------------------------------------------------------------- */

@@ -21,7 +21,7 @@ static const struct rpc_method analyzer_methods[] = {
     {"SubmitAnalysis", RPC_UNARY, tasks_submit},
     {"GetTask", RPC_UNARY, tasks_get},
     {"ListTasks", RPC_UNARY, tasks_list},
-    {"WatchTask", RPC_SERVER_STREAM, watch_task},
+    {"WatchTask", RPC_SERVER_STREAM, tasks_watch},
     {"CancelTask", RPC_UNARY, tasks_cancel},
     {"CreateSession", RPC_UNARY, NULL},
     {"GetSession", RPC_UNARY, NULL},

@@ -9,8 +9,9 @@
 #define TOKENS_MOST    128000
 #define THINKING_LEAST 1024
 #define MODELS_MOST    16
+#define NAME_MOST      256
 
-struct status request_tenant(struct rpc *rpc, const char *field, const char **out)
+struct status request_take_tenant(struct rpc *rpc, const char *field, const char **out)
 {
     const char *from_metadata = task_context()->tenant;
     if (field[0] == '\0') {
@@ -34,6 +35,11 @@ struct status request_options(struct rpc *rpc, const Analyzer__AnalysisOptions *
     }
     if (options->n_models > MODELS_MOST || options->n_tiers > MODELS_MOST) {
         return rpc_bad_field(rpc, "options.models", "more than 16 models or tiers");
+    }
+    for (size_t i = 0; i < options->n_models; i++) {
+        if (strlen(options->models[i]) > NAME_MOST) {
+            return rpc_bad_field(rpc, "options.models", "a name longer than 256 bytes");
+        }
     }
     if (options->n_models > 0 && options->n_tiers > 0) {
         return rpc_bad_field(rpc, "options.tiers", "models and tiers cannot both be given");

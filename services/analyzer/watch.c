@@ -112,13 +112,13 @@ static struct status watch(struct rpc *rpc, const Analyzer__WatchTaskRequest *re
     }
 }
 
-struct status watch_task(struct rpc *rpc, const void *arg)
+struct status tasks_watch(struct rpc *rpc, const void *arg)
 {
     const Analyzer__WatchTaskRequest *request = arg;
     struct analyzer *analyzer = rpc_service(rpc);
     const char *tenant;
     struct watcher watcher = {0};
-    TRY(request_tenant(rpc, request->tenant, &tenant));
+    TRY(request_take_tenant(rpc, request->tenant, &tenant));
     TRY(request_task(rpc, tenant, request->name, &watcher.task_id));
     list_push_back(&analyzer->watchers, &watcher.link);
     METRIC_ADD(analyzer->metrics.watchers, 1);

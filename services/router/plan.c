@@ -84,6 +84,7 @@ struct status plan_make(struct router *router, const Router__Generation *g, cons
         hash_random(plan->call_id, ROUTER_ID_SIZE);
     }
     choose(router, plan);
+    plan->n_unfit = plan->n_skipped;
     if (plan->n_candidates > 0) {
         return STATUS_SUCCESS;
     }
@@ -150,17 +151,18 @@ bool plan_goes_on(struct router *router, struct plan *plan, struct status *s)
 {
     struct attempt *last = &plan->attempts[plan->n_attempts - 1];
     enum reason_class class = reason_class(s->reason);
-    if (s->reason == REASON_GRANT_EXPIRED) {
-        plan->n_attempts--; /* nothing was sent: ask for another grant */
-        return status_ok(task_status());
-    }
-    if (class != CLASS_TRY_NEXT_TIER && class != CLASS_SKIP_TIER) {
+    bool expired = s->reason == REASON_GRANT_EXPIRED;
+    if (class != CLASS_TRY_NEXT_TIER && class != CLASS_SKIP_TIER && !expired) {
         return false;
     }
     struct status mine = task_status();
     if (!status_ok(mine)) {
         *s = mine;
         return false;
+    }
+    if (expired) {
+        plan->n_attempts--; /* nothing was sent: ask for another grant */
+        return true;
     }
     struct candidate *failed = &plan->candidates[last->candidate - plan->candidates];
     failed->out = s->reason;

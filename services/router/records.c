@@ -59,6 +59,15 @@ static ProtobufCBinaryData digest(const uint8_t *bytes, bool there)
     return (ProtobufCBinaryData){there ? 32 : 0, (uint8_t *)bytes};
 }
 
+static void wake(struct records *records)
+{
+    if (records->wake != NULL) {
+        struct op *op = records->wake;
+        records->wake = NULL;
+        op_done(op, STATUS_SUCCESS);
+    }
+}
+
 void records_add(struct router *router, const struct plan *plan, struct status s,
                  const Router__Completed *completed, const struct record_hashes *hashes)
 {
@@ -98,11 +107,7 @@ void records_add(struct router *router, const struct plan *plan, struct status s
     list_push_back(&records->spool, &spooled->link);
     records->n++;
     show(records);
-    if (records->wake != NULL) {
-        struct op *wake = records->wake;
-        records->wake = NULL;
-        op_done(wake, STATUS_SUCCESS);
-    }
+    wake(records);
 }
 
 static Analyzer__CallRecord **batch(struct records *records, struct arena *arena, size_t *n)
@@ -122,12 +127,26 @@ static Analyzer__CallRecord **batch(struct records *records, struct arena *arena
     return rows;
 }
 
+static void drop_first(struct records *records, size_t n)
+{
+    for (; n > 0; n--) {
+        free(CONTAINER_OF(list_pop_front(&records->spool), struct spooled, link));
+        records->n--;
+    }
+}
+
 static bool send_batch(struct records *records) PARKS
 {
     struct router *router = records->router;
     CLEANUP(arena_drop) struct arena *arena = arena_new(BATCH_ARENA);
     Analyzer__RecordRequest request = ANALYZER__RECORD_REQUEST__INIT;
     request.records = batch(records, arena, &request.n_records);
+    if (request.n_records == 0) { /* the first one cannot be read: it must not hold up the rest */
+        drop_first(records, 1);
+        records->dropped++;
+        METRIC_ADD(router->metrics.records_total, 1, "dropped");
+        return true;
+    }
     request.dropped = records->dropped;
     void *reply;
     struct status s = rpc_call(router->ledger, &analyzer__ledger_service__descriptor, "Record",
@@ -136,10 +155,7 @@ static bool send_batch(struct records *records) PARKS
         LOG(DEBUG, "ledger did not take records", KV("waiting", records->n), KV("err", s));
         return false;
     }
-    for (size_t i = 0; i < request.n_records; i++) {
-        free(CONTAINER_OF(list_pop_front(&records->spool), struct spooled, link));
-        records->n--;
-    }
+    drop_first(records, request.n_records);
     METRIC_ADD(router->metrics.records_total, (double)request.n_records, "sent");
     show(records);
     return true;
@@ -153,10 +169,10 @@ static void wake_cancel(struct op *op)
 /* Until there is something to send, or the end. */
 static void wait_for_more(struct records *records) PARKS
 {
-    struct op wake;
-    op_init(&wake, records->router->loop, wake_cancel, NULL);
-    records->wake = &wake;
-    struct status s = op_wait(&wake);
+    struct op op;
+    op_init(&op, records->router->loop, wake_cancel, NULL);
+    records->wake = &op;
+    struct status s = op_wait(&op);
     records->wake = NULL;
     (void)s; /* either way the spool is looked at again */
 }
@@ -205,16 +221,12 @@ void records_stop(struct records *records)
         return;
     }
     records->stop_ms = loop_now_ms(records->router->loop) + STOP_MS;
-    if (records->wake != NULL) {
-        op_done(records->wake, STATUS_SUCCESS);
-    }
+    wake(records);
     struct status s = op_wait_firmly(&records->ended);
     check(status_ok(s));
     if (records->n > 0) {
         LOG(ERROR, "call records lost at the end", KV("records", records->n));
     }
-    for (struct list *it; (it = list_pop_front(&records->spool)) != NULL;) {
-        free(CONTAINER_OF(it, struct spooled, link));
-    }
+    drop_first(records, records->n);
     free(records);
 }

@@ -160,6 +160,16 @@ static const char *check_tenant(struct violations *v, struct rpc *rpc, const cha
     return tenant;
 }
 
+static bool has_tier(const struct catalogue *catalogue, uint32_t tier)
+{
+    for (size_t i = 0; i < catalogue->n_models; i++) {
+        if (catalogue->models[i].tier == tier) {
+            return true;
+        }
+    }
+    return false;
+}
+
 struct status request_check(struct rpc *rpc, const char *tenant, const Router__Generation *g,
                             const struct router *router, const char **tenant_out)
 {
@@ -185,6 +195,12 @@ struct status request_check(struct rpc *rpc, const char *tenant, const Router__G
     for (size_t i = 0; i < g->n_models; i++) {
         if (models_find(router->catalogue, g->models[i]) == NULL) {
             return rpc_not_found(rpc, REASON_MODEL_UNKNOWN, "prism.router.v1.Model", g->models[i]);
+        }
+    }
+    for (size_t i = 0; i < g->n_tiers; i++) {
+        if (!has_tier(router->catalogue, g->tiers[i])) {
+            return rpc_not_found(rpc, REASON_MODEL_UNKNOWN, "prism.router.v1.Model",
+                                 arena_printf(rpc_arena(rpc), "tier %u", g->tiers[i]));
         }
     }
     *tenant_out = who;

@@ -25,6 +25,7 @@
 #include "catalogue/catalogue.h"
 #include "net/rpc_client.h"
 #include "prism/router/v1/router.pb-c.h"
+#include "router/sink.h"
 
 #define ROUTER_CANDIDATES_MOST 16
 #define ROUTER_ATTEMPTS_MOST   100
@@ -119,8 +120,9 @@ struct plan {
     uint64_t begin_wall_ms;
     uint64_t queue_ms;
     uint64_t first_token_ms;        /* loop time of the answer's first token, 0: none yet */
-    Router__SkippedModel **skipped; /* by the last decision */
+    Router__SkippedModel **skipped; /* by the plan itself, then by the last decision */
     size_t n_skipped;
+    size_t n_unfit; /* of them by the plan */
     uint8_t call_id[ROUTER_ID_SIZE];
 };
 
@@ -150,36 +152,6 @@ void reshape_add_body(struct buf *out, const Router__Generation *g,
 
 /* Estimated prompt tokens at a model. */
 uint64_t reshape_input_tokens(const Router__Generation *g, const struct catalogue_model *model);
-
-/* --- sink ------------------------------------------------------------------------------------- */
-
-/* Takes each event as it happens; the event is only valid during the call. */
-struct sink {
-    struct status (*put)(struct sink *sink, const Router__GenerateResponse *event) PARKS;
-};
-
-struct sink_stream {
-    struct sink sink;
-    struct rpc *rpc;
-};
-
-/* Keeps the blocks of the attempt that runs; Restarted and Admitted begin anew. */
-struct sink_whole {
-    struct sink sink;
-    struct arena *arena;
-    Router__ContentBlock **blocks;
-    size_t n_blocks;
-    size_t cap_blocks;
-    const char *model; /* "models/x" of the attempt, noted in thinking blocks */
-    struct buf text;   /* of the open block */
-    struct buf extra;  /* its signature */
-    uint32_t open;     /* BlockType of the open block, 0: none */
-    Router__Completed *completed;
-};
-
-void sink_stream_init(struct sink_stream *sink, struct rpc *rpc);
-void sink_whole_init(struct sink_whole *sink, struct arena *arena, size_t most);
-void sink_whole_clear(struct sink_whole *sink); /* for CLEANUP */
 
 /* --- admission -------------------------------------------------------------------------------- */
 

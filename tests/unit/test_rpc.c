@@ -75,6 +75,32 @@ task_test_real(a_server_stream_delivers_in_order)
     fixture_stop(&f);
 }
 
+/* Headers would make a retrying client hold the call for begun. */
+task_test_real(a_call_refused_at_once_has_trailers_only)
+{
+    struct fixture f;
+    void *message;
+    fixture_start(&f, NULL);
+    f.answer = status_retry(REASON_OVERLOADED, 1000, NULL);
+    for (f.count = 0; f.count < 2; f.count++) {
+        struct rpc_stream *stream;
+        snprintf(task_context()->request_id, sizeof(task_context()->request_id), "req-%zu",
+                 f.count);
+        assert_status_ok(fixture_generate(&f, "break", &stream));
+        if (f.count > 0) {
+            assert_status_ok(rpc_stream_recv(stream, f.arena, &message));
+        }
+        assert_status(rpc_stream_recv(stream, f.arena, &message), REASON_OVERLOADED);
+        struct span header = rpc_stream_header(stream, RPC_KEY_REQUEST_ID);
+        struct span trailer = rpc_stream_trailer(stream, RPC_KEY_REQUEST_ID);
+        assert_span(header, f.count > 0 ? SPAN("req-1") : SPAN_NONE);
+        assert_span(trailer, f.count > 0 ? SPAN_NONE : SPAN("req-0"));
+        rpc_stream_close(&stream);
+    }
+    task_context()->request_id[0] = '\0';
+    fixture_stop(&f);
+}
+
 static void send_session(struct rpc_stream *stream, const char *session)
 {
     Limiter__AttachRequest request;
@@ -484,6 +510,7 @@ task_test_real(each_call_is_one_line_and_counted)
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(unary_calls_carry_the_callers_context),
     cmocka_unit_test(a_server_stream_delivers_in_order),
+    cmocka_unit_test(a_call_refused_at_once_has_trailers_only),
     cmocka_unit_test(a_bidi_stream_goes_both_ways),
     cmocka_unit_test(a_client_stream_ends_in_one_reply),
     cmocka_unit_test(unknown_and_unbuilt_methods_say_so_at_once),
