@@ -114,7 +114,8 @@ rolls_what_changed() {
 starts_with_the_chart() {
     local of=$folder/simulator
     mkdir "$folder/state"
-    start simulator --config="$of/simulator.options.yaml" --faults="$of/simulator.faults.yaml"
+    start simulator --config="$of/simulator.options.yaml" --faults="$of/simulator.faults.yaml" \
+        --quotas="$of/simulator.quotas.yaml"
     simulator=$address
     start limiter --config="$of/limiter.options.yaml"
     limiter=$address

@@ -5,35 +5,43 @@ What is in the ConfigMap of a component: its options, and the files that they na
 {{- define "ai-prism.configDir" -}}/etc/ai-prism{{- end }}
 {{- define "ai-prism.stateDir" -}}/var/lib/ai-prism{{- end }}
 
+{{/* (scope) Files that options name, by the option: those that the values have text for, as JSON. */}}
+{{- define "ai-prism.files" -}}
+{{- $values := .root.Values }}
+{{- $all := get (dict
+    "analyzer" dict
+    "router" (pick $values "catalogue")
+    "limiter" (dict "catalogue" $values.catalogue "policy" $values.limiter.policy)
+    "simulator" (pick $values.simulator "faults" "quotas" "latency")) .name }}
+{{- $files := dict }}
+{{- range $option, $text := $all }}{{ if $text }}{{ $_ := set $files $option $text }}{{ end }}{{ end }}
+{{- toJson $files }}
+{{- end }}
+
 {{/* (scope) Options that follow from the chart, as JSON. Those of the values win. */}}
 {{- define "ai-prism.ownOptions" -}}
 {{- $values := .root.Values }}
 {{- $own := dict
     "listen" (printf "%s:%s" $values.bindAddress (include "ai-prism.port" .name))
     "admin" (printf "%s:%s" $values.bindAddress (include "ai-prism.adminPort" .name)) }}
-{{- $catalogue := printf "%s/catalogue.yaml" (include "ai-prism.configDir" .) }}
+{{- range $option, $_ := include "ai-prism.files" . | fromJson }}
+{{- $_ := set $own $option (printf "%s/%s.yaml" (include "ai-prism.configDir" $) $option) }}
+{{- end }}
+{{- $address := dict }}
+{{- range include "ai-prism.enabled" .root | fromJsonArray }}
+{{- $_ := set $address . (include "ai-prism.address" (dict "root" $.root "name" .)) }}
+{{- end }}
 {{- if eq .name "analyzer" }}
-{{- $_ := set $own "router" (include "ai-prism.address" (dict "root" .root "name" "router")) }}
+{{- with $address.router }}{{ $_ := set $own "router" . }}{{ end }}
 {{- $_ := set $own "state_dir" (include "ai-prism.stateDir" .) }}
 {{- else if eq .name "router" }}
-{{- $_ := set $own "limiter" (include "ai-prism.address" (dict "root" .root "name" "limiter")) }}
-{{- $ledger := $values.analyzer.enabled | ternary (include "ai-prism.address" (dict "root" .root "name" "analyzer")) "" }}
-{{- $_ := set $own "ledger" $ledger }}
-{{- if $values.catalogue }}{{ $_ := set $own "catalogue" $catalogue }}{{ end }}
-{{- if $values.simulator.enabled }}
-{{- $simulator := include "ai-prism.address" (dict "root" .root "name" "simulator") }}
-{{- $_ := set $own "bedrock_endpoint" (printf "http://%s" $simulator) }}
-{{- end }}
+{{- with $address.limiter }}{{ $_ := set $own "limiter" . }}{{ end }}
+{{- $_ := set $own "ledger" ($address.analyzer | default "") }}
+{{- with $address.simulator }}{{ $_ := set $own "bedrock_endpoint" (printf "http://%s" .) }}{{ end }}
 {{- else if eq .name "limiter" }}
-{{- if $values.catalogue }}{{ $_ := set $own "catalogue" $catalogue }}{{ end }}
-{{- if $values.limiter.policy }}
-{{- $_ := set $own "policy" (printf "%s/policy.yaml" (include "ai-prism.configDir" .)) }}
-{{- end }}
 {{- with $values.limiter.stateDir }}{{ $_ := set $own "state_dir" . }}{{ end }}
 {{- /* Nothing was granted to a provider that is none: no need to wait a window. */}}
-{{- if $values.simulator.enabled }}{{ $_ := set $own "assume_new_store" true }}{{ end }}
-{{- else if $values.simulator.faults }}
-{{- $_ := set $own "faults" (printf "%s/faults.yaml" (include "ai-prism.configDir" .)) }}
+{{- if $address.simulator }}{{ $_ := set $own "assume_new_store" true }}{{ end }}
 {{- end }}
 {{- toJson $own }}
 {{- end }}
@@ -50,17 +58,9 @@ What is in the ConfigMap of a component: its options, and the files that they na
 {{- define "ai-prism.configData" -}}
 options.yaml: |
   {{- include "ai-prism.options" . | trim | nindent 2 }}
-{{- if and .root.Values.catalogue (has .name (list "router" "limiter")) }}
-catalogue.yaml: |
-  {{- .root.Values.catalogue | nindent 2 }}
-{{- end }}
-{{- if and (eq .name "limiter") .root.Values.limiter.policy }}
-policy.yaml: |
-  {{- .root.Values.limiter.policy | nindent 2 }}
-{{- end }}
-{{- if and (eq .name "simulator") .root.Values.simulator.faults }}
-faults.yaml: |
-  {{- .root.Values.simulator.faults | nindent 2 }}
+{{- range $option, $text := include "ai-prism.files" . | fromJson }}
+{{ $option }}.yaml: |
+  {{- $text | nindent 2 }}
 {{- end }}
 {{- end }}
 
