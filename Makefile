@@ -92,6 +92,8 @@ $(OUT)/test/interop_%: $(OUT)/obj/tests/clients/interop/%.o $(interop_objs) $(LI
 	@mkdir -p $(@D)
 	$(LINK) $^ $(PKG_LIBS)
 
+include build/fuzz.mk
+
 out/deps-check.stamp: build/deps-check.txt build/deps.sh
 	@mkdir -p out && build/deps.sh build/deps-check.txt && touch $@
 
