@@ -23,11 +23,11 @@ static const struct config_row rows[] = {
 static struct status load(struct app *app, struct sim *sim, const char *path,
                           bool (*set)(struct sim *, struct span, struct yaml_error *))
 {
-    CLEANUP(buf_clear) struct buf text;
-    struct yaml_error error;
     if (path[0] == '\0') {
         return STATUS_SUCCESS;
     }
+    CLEANUP(buf_clear) struct buf text;
+    struct yaml_error error;
     buf_init(&text, PLAN_MOST);
     const char *why = file_read(path, &text);
     if (why != NULL) {
