@@ -54,7 +54,11 @@ struct tasks {
     struct list now;   /* still to run in this one */
     size_t live;
     struct scheduler *scheduler;
-    void (*on_wait)(struct task *task); /* for tests that cancel at each wait; mostly NULL */
+
+    /* For tests only, else NULL: told of each wait that a task comes to; and of each thing from
+     * outside (op_wait) that has ended, to say what the task is told instead. */
+    void (*on_wait)(struct task *task);
+    struct status (*on_end)(struct task *task, struct status result);
 };
 
 void tasks_init(struct tasks *tasks);

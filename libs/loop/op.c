@@ -77,7 +77,9 @@ static struct status wait(struct op *op, uint64_t until_ms)
 
 struct status op_wait(struct op *op)
 {
-    return wait(op, UINT64_MAX);
+    const struct tasks *tasks = &loop_core(op->loop)->tasks;
+    struct status result = wait(op, UINT64_MAX);
+    return tasks->on_end == NULL ? result : tasks->on_end(task_self(), result);
 }
 
 struct status op_wait_until(struct op *op, uint64_t when_ms, bool *in_time)

@@ -111,9 +111,8 @@ static void stop(struct app *app, void *state) PARKS
 const struct service_spec router_spec = {
     .config = {.program = "prism-router",
                .env = "PRISM_ROUTER_",
-               .about =
-                   "Sends prompts to the best model that is open now, with one deadline over "
-                   "waiting, tiers and retries.",
+               .about = "Sends prompts to the best model that is open now, with one deadline over "
+                        "waiting, tiers and retries.",
                .usage = "",
                .rows = rows,
                .n_rows = ARRAY_LEN(rows)},
