@@ -25,9 +25,14 @@ static bool counts(const struct task *task)
     return false;
 }
 
-static struct status fail_it(struct task *task, struct status result)
+static enum op_fault break_it(struct task *task)
 {
-    return counts(task) ? status_of(REASON_CALL_CANCELLED, NULL) : result;
+    return counts(task) ? OP_BREAKS : OP_SOUND;
+}
+
+static enum op_fault lose_it(struct task *task)
+{
+    return counts(task) ? OP_LOST : OP_SOUND;
 }
 
 static void cancel_it(struct task *task)
@@ -47,7 +52,7 @@ static void strike_it(struct task *task)
 /* Without the fault first: what always holds must hold then too. */
 static size_t walk_on(const struct fault_walk *walk, const char *what,
                       void (*on_wait)(struct task *task),
-                      struct status (*on_end)(struct task *task, struct status result)) PARKS
+                      enum op_fault (*on_op)(struct task *task)) PARKS
 {
     struct tasks *tasks = &loop_core(task_loop())->tasks;
     at.walk = walk;
@@ -56,11 +61,11 @@ static size_t walk_on(const struct fault_walk *walk, const char *what,
         uint64_t begin = loop_now_ms(task_loop());
         at.seen = 0;
         tasks->on_wait = on_wait;
-        tasks->on_end = on_end;
+        tasks->on_op = on_op;
         walk->run(walk->arg);
         walk->judge(walk->arg); /* what the calls left behind may still run, and fail */
         tasks->on_wait = NULL;
-        tasks->on_end = NULL;
+        tasks->on_op = NULL;
         assert_true(loop_now_ms(task_loop()) - begin < RUN_MS);
         if (at.seen < at.n) {
             at.walk = NULL;
@@ -73,7 +78,12 @@ static size_t walk_on(const struct fault_walk *walk, const char *what,
 
 size_t fault_walk_fail(const struct fault_walk *walk)
 {
-    return walk_on(walk, "failing", NULL, fail_it);
+    return walk_on(walk, "breaking off", NULL, break_it);
+}
+
+size_t fault_walk_lose(const struct fault_walk *walk)
+{
+    return walk_on(walk, "losing", NULL, lose_it);
 }
 
 size_t fault_walk_cancel(const struct fault_walk *walk)

@@ -29,8 +29,12 @@ struct fault_walk {
 /* Each returns how many things went wrong: one a run. */
 
 /* The 1st, 2nd, ... thing from outside that a task waits for (a message sent or received, a reply,
- * bytes of an answer) comes to its end, and the task is told that it failed. */
+ * bytes of an answer) breaks off: its peer may have seen all of it, part of it or nothing. */
 size_t fault_walk_fail(const struct fault_walk *walk) PARKS;
+
+/* It comes to its end, but the task does not learn of that: a reply is lost on its way. Not for
+ * tasks that receive streams, which would wait for the end of a stream nobody reads. */
+size_t fault_walk_lose(const struct fault_walk *walk) PARKS;
 
 /* The task is cancelled in its 1st, 2nd, ... wait. */
 size_t fault_walk_cancel(const struct fault_walk *walk) PARKS;

@@ -46,6 +46,13 @@ struct task {
     struct task_context context;
 };
 
+enum op_fault {
+    OP_SOUND,
+    OP_BREAKS, /* asked to end at once, although the task goes on; if it succeeds all the same, the
+                * task is told CALL_CANCELLED */
+    OP_LOST,   /* ends as it would have, and the task is told CONNECTION_LOST */
+};
+
 struct scheduler; /* the stack everything else runs on, and the pool */
 
 struct tasks {
@@ -55,10 +62,10 @@ struct tasks {
     size_t live;
     struct scheduler *scheduler;
 
-    /* For tests only, else NULL: told of each wait that a task comes to; and of each thing from
-     * outside (op_wait) that has ended, to say what the task is told instead. */
+    /* For tests, else NULL: told of each wait that a task comes to; and asked, when that is for
+     * something from outside (op_wait), how it is to fail. */
     void (*on_wait)(struct task *task);
-    struct status (*on_end)(struct task *task, struct status result);
+    enum op_fault (*on_op)(struct task *task);
 };
 
 void tasks_init(struct tasks *tasks);

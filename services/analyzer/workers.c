@@ -30,9 +30,8 @@ struct workers {
     struct list running;
     size_t n;
     struct task *dispatcher;
-    struct op *wake;
+    struct bell work; /* there may be something to claim */
     struct op ended;
-    bool woken;
     bool stopping;
 };
 
@@ -72,10 +71,11 @@ static void analysis(void *arg) PARKS
     run->task = NULL;
 }
 
-/* A service was lost or is full: another run may succeed. */
+/* A service was lost or is full, or somebody else cut the call off: another run may succeed. */
 static bool may_run_again(const struct run *run)
 {
-    return run->ended.code == STATUS_UNAVAILABLE && run->ended.reason != REASON_ATTEMPTS_USED_UP &&
+    bool lost = run->ended.code == STATUS_UNAVAILABLE || run->ended.code == STATUS_CANCELLED;
+    return lost && run->ended.reason != REASON_ATTEMPTS_USED_UP &&
            run->claim.run < run->workers->analyzer->config->runs_most &&
            run->claim.deadline_ms > clock_wall_ms();
 }
@@ -187,27 +187,6 @@ static struct status claim_all(struct workers *workers, uint64_t *next_ms) PARKS
     return STATUS_SUCCESS;
 }
 
-static void wake_op(struct op *op)
-{
-    op_done(op, STATUS_SUCCESS);
-}
-
-static void wait_for_work(struct workers *workers, uint64_t until_ms) PARKS
-{
-    if (workers->woken) {
-        workers->woken = false;
-        return;
-    }
-    struct op op;
-    bool in_time;
-    op_init(&op, workers->analyzer->loop, wake_op, NULL);
-    workers->wake = &op;
-    struct status s = op_wait_until(&op, until_ms, &in_time);
-    (void)s; /* told or not: the queue is looked at */
-    workers->wake = NULL;
-    workers->woken = false;
-}
-
 static void dispatch(void *arg) PARKS
 {
     struct workers *workers = arg;
@@ -221,7 +200,9 @@ static void dispatch(void *arg) PARKS
         } else if (next_wall > 0) {
             wait = next_wall <= wall ? 1 : next_wall - wall < TICK_MS ? next_wall - wall : TICK_MS;
         }
-        wait_for_work(workers, loop_now_ms(workers->analyzer->loop) + wait);
+        bool told;
+        s = bell_wait_until(&workers->work, loop_now_ms(workers->analyzer->loop) + wait, &told);
+        (void)s; /* told or not: the queue is looked at */
     }
     op_done(&workers->ended, STATUS_SUCCESS);
 }
@@ -239,12 +220,7 @@ struct workers *workers_start(struct analyzer *analyzer)
 
 void workers_wake(struct workers *workers)
 {
-    workers->woken = true;
-    if (workers->wake != NULL) {
-        struct op *wake = workers->wake;
-        workers->wake = NULL;
-        op_done(wake, STATUS_SUCCESS);
-    }
+    bell_ring(&workers->work);
 }
 
 void workers_cancel(struct workers *workers, const char *task_id)

@@ -140,6 +140,7 @@ static void walk(struct world *w, const char *faults, size_t n_callers) PARKS
     w->n_callers = n_callers;
     w->good = 0;
     w->failed += fault_walk_fail(&all);
+    w->failed += fault_walk_lose(&all);
     w->cancelled += fault_walk_cancel(&handler);
     w->dropped += fault_walk_strike(&handler, leave);
     w->dropped += fault_walk_strike(&handler, cut_callers);

@@ -40,7 +40,8 @@ static void call(void *arg) PARKS
     CLEANUP(arena_drop) struct arena *arena = arena_new(CALL_ARENA);
     struct rpc_stream *stream = NULL;
     Analyzer__AnalyzeSectionRequest request = ANALYZER__ANALYZE_SECTION_REQUEST__INIT;
-    Analyzer__Document section = ANALYZER__DOCUMENT__INIT;
+    Analyzer__Document section;
+    analyzer__document__init(&section);
     section.source_case = ANALYZER__DOCUMENT__SOURCE_CONTENT;
     section.content = (ProtobufCBinaryData){strlen(TEXT), (uint8_t *)TEXT};
     request.section = &section;
