@@ -243,7 +243,8 @@ struct suite *suite_start(const struct suite_options *options)
     suite->folder = make_folder(arena);
     suite->http = http_client_new(task_loop(), &(struct http_client_options){0});
     if (options->analyzer) {
-        suite->ports[SUITE_ANALYZER] = suite_free_port(); /* the router must know it before it runs */
+        suite->ports[SUITE_ANALYZER] =
+            suite_free_port(); /* the router must know it before it runs */
         assert_int_equal(mkdir(suite_path(suite, "analyzer"), 0755), 0);
     }
     for (enum suite_program p = 0; p < SUITE_PROGRAMS; p++) {

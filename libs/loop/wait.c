@@ -65,7 +65,8 @@ struct status bell_wait_until(struct bell *bell, uint64_t when_ms, bool *rung)
         struct listener listener = {.bell = bell};
         bool in_time;
         op_init(&listener.op, task_loop(), listener_asked, NULL);
-        bell->listener = &listener.op; /* cppcheck-suppress autoVariables ; cleared before it goes */
+        bell->listener =
+            &listener.op; /* cppcheck-suppress autoVariables ; cleared before it goes */
         struct status s = op_wait_until(&listener.op, when_ms, &in_time);
         check(status_ok(s));
     }

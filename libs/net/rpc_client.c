@@ -340,6 +340,9 @@ struct status rpc_stream_recv(struct rpc_stream *stream, struct arena *arena, vo
     TRY(task_status());
     TRY(op_wait(&stream->ended.op));
     TRY(call_status(&stream->call, arena));
+    if (!status_ok(s)) {
+        return status_of(REASON_CONNECTION_LOST, "a message was lost");
+    }
     *message = NULL;
     return STATUS_SUCCESS;
 }

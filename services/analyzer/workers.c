@@ -11,7 +11,6 @@
 
 #define RUN_ARENA (64u << 20)
 #define TICK_MS   5000 /* the queue is looked at this often without being told */
-#define FAILED_MS 1000 /* and this long after the store failed */
 
 struct run {
     struct list link;
@@ -80,29 +79,30 @@ static bool may_run_again(const struct run *run)
            run->claim.deadline_ms > clock_wall_ms();
 }
 
-static struct status settle(struct run *run) PARKS
+static struct status requeue(const struct run *run, uint64_t not_before_ms) PARKS
 {
-    struct workers *workers = run->workers;
-    struct analyzer *analyzer = workers->analyzer;
     const struct store_claim *claim = &run->claim;
-    struct status stored = outbox_close(&run->outbox);
-    if (run->cancelled) {
-        return STATUS_SUCCESS;
-    }
-    TRY(stored);
-    if (workers->stopping && !status_ok(run->ended)) {
-        return store_requeue(analyzer->store, claim->task_id, claim->index, claim->run, 0);
-    }
-    if (may_run_again(run)) {
-        uint64_t wait = run->ended.retry_after_ms > analyzer->config->rerun_wait
-                            ? run->ended.retry_after_ms
-                            : analyzer->config->rerun_wait;
-        METRIC_ADD(analyzer->metrics.reruns_total, 1, reason_name(run->ended.reason));
-        LOG(WARN, "section runs again", KV("section", claim->index + 1), KV("run", claim->run),
-            KV("wait_ms", wait), KV("err", run->ended));
-        return store_requeue(analyzer->store, claim->task_id, claim->index, claim->run,
-                             clock_wall_ms() + wait);
-    }
+    return store_requeue(run->workers->analyzer->store, claim->task_id, claim->index, claim->run,
+                         not_before_ms);
+}
+
+static struct status run_again(struct run *run) PARKS
+{
+    struct analyzer *analyzer = run->workers->analyzer;
+    uint64_t wait = run->ended.retry_after_ms > analyzer->config->rerun_wait
+                        ? run->ended.retry_after_ms
+                        : analyzer->config->rerun_wait;
+    TRY(requeue(run, clock_wall_ms() + wait));
+    METRIC_ADD(analyzer->metrics.reruns_total, 1, reason_name(run->ended.reason));
+    LOG(WARN, "section runs again", KV("section", run->claim.index + 1), KV("run", run->claim.run),
+        KV("wait_ms", wait), KV("err", run->ended));
+    return STATUS_SUCCESS;
+}
+
+static struct status finish(struct run *run) PARKS
+{
+    struct analyzer *analyzer = run->workers->analyzer;
+    const struct store_claim *claim = &run->claim;
     if (!status_ok(run->ended)) {
         struct section_job job = job_of(run, section_id(run));
         run->result = analyze_failure(&job, run->ended, run->arena);
@@ -117,6 +117,39 @@ static struct status settle(struct run *run) PARKS
         LOG(INFO, "task ended", KV("state", good ? "SUCCEEDED" : "FAILED"));
     }
     return STATUS_SUCCESS;
+}
+
+/* Until the store has taken it: a run that ended belongs to nobody else. When the process ends
+ * first, the next one finds the section running and runs it again. */
+static struct status settle(struct run *run) PARKS
+{
+    struct workers *workers = run->workers;
+    struct status stored = outbox_close(&run->outbox);
+    if (stored.code == STATUS_UNAVAILABLE && status_ok(run->ended)) {
+        run->ended = stored; /* its events are not whole */
+    }
+    for (bool told = false;; told = true) {
+        struct status s;
+        if (run->cancelled) {
+            return STATUS_SUCCESS;
+        }
+        if (!status_ok(stored) && stored.code != STATUS_UNAVAILABLE) {
+            return stored;
+        }
+        if (workers->stopping && !status_ok(run->ended)) {
+            s = requeue(run, 0);
+        } else {
+            s = may_run_again(run) ? run_again(run) : finish(run);
+        }
+        if (s.code != STATUS_UNAVAILABLE || workers->stopping) {
+            return s;
+        }
+        if (!told) {
+            LOG(ERROR, "the store does not take a section: tried until it does",
+                KV("section", run->claim.index + 1), KV("run", run->claim.run), KV("err", s));
+        }
+        TRY(task_sleep_ms(workers->analyzer->config->rerun_wait));
+    }
 }
 
 static void run_section(void *arg) PARKS
@@ -196,7 +229,7 @@ static void dispatch(void *arg) PARKS
         uint64_t wait = TICK_MS, wall = clock_wall_ms();
         if (!status_ok(s)) {
             LOG(ERROR, "no section claimed", KV("err", s));
-            wait = FAILED_MS;
+            wait = workers->analyzer->config->rerun_wait;
         } else if (next_wall > 0) {
             wait = next_wall <= wall ? 1 : next_wall - wall < TICK_MS ? next_wall - wall : TICK_MS;
         }

@@ -75,7 +75,8 @@ static void judge(void *arg) PARKS
     w->good += status_ok(w->status);
 }
 
-/* --- the things that go wrong ------------------------------------------------------------------ */
+/* --- the things that go wrong ------------------------------------------------------------------
+ */
 
 static void leave(void *arg)
 {

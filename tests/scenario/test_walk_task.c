@@ -2,10 +2,12 @@
  * section stands once in its events and in its result, and a watcher that comes back sees neither
  * gap nor repetition. */
 #include "fault_walk.h"
+#include "faulty_disk.h"
 #include "small_suite.h"
 
 #define DOCUMENT                                                                                   \
-    "# Access\n\nPasswords are stored in plain text.\n\n# Logs\n\nLog files are reviewed weekly.\n"
+    "# Access\n\nPasswords are stored in plain text.\n\n# Logs\n\nLog files are reviewed "         \
+    "weekly.\n"
 #define SECTIONS 2
 
 #define ARENA_MOST  (32u << 20)
@@ -198,7 +200,8 @@ static void judge_cancelled(void *arg) PARKS
     w->succeeded += done;
 }
 
-/* --- the things that go wrong ------------------------------------------------------------------ */
+/* --- the things that go wrong ------------------------------------------------------------------
+ */
 
 static void cancel(void *arg) PARKS
 {
@@ -261,10 +264,35 @@ task_test_real(a_task_survives_every_fault)
     arena_free(w.arena);
 }
 
+/* The nth commit finds the disk full, the next one does not. */
+task_test_real(a_task_survives_a_disk_that_is_full)
+{
+    struct world w = {.arena = arena_new(ARENA_MOST)};
+    size_t n = 1;
+    faulty_disk_install();
+    small_suite_start(&w.suite, &(struct small_suite_options){
+                                    .analyzer = true,
+                                    .flags[SUITE_ANALYZER] = "--section-words-least=0",
+                                });
+    for (;; n++) {
+        faulty_disk_fail(n, 1, n % 2 == 0 ? DISK_FULL : DISK_BROKEN);
+        run(&w);
+        judge_done(&w);
+        if (faulty_disk_commits() < n) {
+            break;
+        }
+    }
+    print_message("# fault walk task: %zu commits failed\n", n - 1);
+    assert_true(n > 5);
+    small_suite_stop(&w.suite);
+    arena_free(w.arena);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         FAULT_WALK_TEST(a_task_survives_every_fault),
+        cmocka_unit_test(a_task_survives_a_disk_that_is_full),
     };
     return cmocka_run_group_tests_name(__FILE__, tests, NULL, NULL);
 }
