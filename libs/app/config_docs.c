@@ -107,6 +107,20 @@ static void add_group(struct buf *out, const struct config_spec *spec, bool comm
     }
 }
 
+static void add_order(struct buf *out, const struct config_spec *spec)
+{
+    for (size_t i = 0; i < spec->n_rows; i++) {
+        if (strcmp(spec->rows[i].name, "config") == 0) {
+            buf_add_str(out, "\nFlags win over the environment, that over the file, that over "
+                             "defaults. An empty variable\ncounts as unset. In the file an option "
+                             "is its name with underscores: first_byte_wait: 60s\n");
+            return;
+        }
+    }
+    buf_add_str(out, "\nFlags win over the environment, that over defaults. An empty variable "
+                     "counts as unset.\n");
+}
+
 void config_add_help(struct buf *out, const struct config_spec *spec, struct arena *arena)
 {
     buf_addf(out, "%s: %s\n\nUsage: %s [OPTION]...%s%s\n", spec->program, spec->about,
@@ -119,9 +133,7 @@ void config_add_help(struct buf *out, const struct config_spec *spec, struct are
     add_option(out, "--print-config",
                SPAN("print the effective options and where each comes from"));
     add_option(out, "--print-docs", SPAN("print the options as a Markdown table"));
-    buf_add_str(out, "\nFlags win over the environment, that over the file, that over defaults. An "
-                     "empty variable\ncounts as unset. In the file an option is its name with "
-                     "underscores: first_byte_wait: 60s\n");
+    add_order(out, spec);
 }
 
 /* --- the effective options ----------------------------------------------------------------------

@@ -11,13 +11,16 @@
 #include "codec/sigv4.h"
 #include "codec/text.h"
 #include "codec/uri.h"
+#include "loop/task.h"
 
-#define CALL_ARENA   (1u << 20) /* URL, signature, head of the reply */
-#define ERROR_MOST   (64u << 10)
-#define ANSWER_MOST  (25u * 1000 * 1000)
-#define MESSAGE_MOST (2u << 20) /* a payload part is a million bytes, in base64 */
-#define TEXT_MOST    1024
-#define HEADERS_MOST 16
+#define CALL_ARENA    (1u << 20) /* URL, signature, head of the reply */
+#define ERROR_MOST    (64u << 10)
+#define ANSWER_MOST   (25u * 1000 * 1000)
+#define MESSAGE_MOST  (2u << 20) /* a payload part is a million bytes, in base64 */
+#define TEXT_MOST     1024
+#define URL_MOST      16384
+#define HEADERS_MOST  16
+#define ERROR_IDLE_MS 2000 /* its status is known, its text is not worth a long wait */
 
 struct bedrock {
     struct http_client *http;
@@ -25,16 +28,25 @@ struct bedrock {
     char *endpoint; /* NULL: AWS's own */
 };
 
+/* What is sent; lives as long as the transfer. */
+struct outgoing {
+    struct http_request http;
+    struct http_header headers[HEADERS_MOST];
+    size_t n_headers;
+};
+
 struct bedrock_call {
     struct arena *arena;
+    struct outgoing outgoing;
     struct http *http;
     struct bedrock_reply reply;
     struct eventstream_decoder *decoder;
     struct span input; /* of the chunk at hand, not yet fed */
     struct buf event;
     struct buf body;
-    uint64_t idle_ms;
-    bool began; /* the first event has come */
+    uint64_t silence_ms; /* how long may pass until the next event; 0: for ever */
+    uint64_t idle_ms;    /* what that is once there was an event */
+    bool began;          /* there was one */
 };
 
 struct bedrock *bedrock_new(const struct bedrock_options *options)
@@ -54,6 +66,9 @@ struct bedrock *bedrock_new(const struct bedrock_options *options)
 
 void bedrock_free(struct bedrock *bedrock)
 {
+    if (bedrock == NULL) {
+        return;
+    }
     free(bedrock->endpoint);
     free(bedrock);
 }
@@ -106,23 +121,18 @@ static struct status failure(struct bedrock_call *call, int http_status, struct 
 
 /* --- request ---------------------------------------------------------------------------------- */
 
-struct outgoing {
-    const char *url;
-    struct http_header headers[HEADERS_MOST];
-    size_t n_headers;
-};
-
 static void add_header(struct outgoing *out, struct span name, struct span value)
 {
     check(out->n_headers < HEADERS_MOST);
     out->headers[out->n_headers++] = (struct http_header){name, value};
 }
 
+/* NULL when it would be absurdly long. */
 static const char *url_of(const struct bedrock *bedrock, const struct bedrock_request *request,
                           const char *operation, struct arena *arena)
 {
     CLEANUP(buf_clear) struct buf url;
-    buf_init(&url, 16384);
+    buf_init(&url, URL_MOST);
     if (bedrock->endpoint != NULL) {
         buf_add_str(&url, bedrock->endpoint);
     } else {
@@ -131,39 +141,59 @@ static const char *url_of(const struct bedrock *bedrock, const struct bedrock_re
     buf_add_str(&url, "/model/");
     uri_add_encoded(&url, span_str(request->model_id), "");
     buf_addf(&url, "/%s", operation);
-    check(buf_ok(&url));
-    return arena_string(arena, buf_span(&url));
+    return buf_ok(&url) ? arena_string(arena, buf_span(&url)) : NULL;
 }
 
-static void sign(const struct credentials_values *who, const struct bedrock_request *request,
-                 const struct uri *uri, struct arena *arena, struct outgoing *out)
+struct signing {
+    struct sigv4_request request;
+    struct sigv4_options options;
+    struct arena *arena;
+    struct sigv4_result result;
+};
+
+/* Any thread: the task waits and leaves its arena alone. */
+static void run_signing(void *arg)
 {
-    struct sigv4_header headers[HEADERS_MOST];
+    struct signing *signing = arg;
+    sigv4_sign(&signing->request, &signing->options, signing->arena, &signing->result);
+}
+
+static struct status sign(const struct credentials_values *who,
+                          const struct bedrock_request *request, const struct uri *uri,
+                          struct arena *arena, struct outgoing *out) PARKS
+{
+    struct sigv4_header headers[HEADERS_MOST + 1];
     size_t n = 0;
     headers[n++] = (struct sigv4_header){SPAN("host"), uri->authority};
     for (size_t i = 0; i < out->n_headers; i++) {
         headers[n++] = (struct sigv4_header){out->headers[i].name, out->headers[i].value};
     }
-    struct sigv4_request to_sign = {
-        .method = SPAN("POST"),
-        .path = uri->path,
-        .headers = headers,
-        .n_headers = n,
-        .body = request->body,
+    struct signing signing = {
+        .request =
+            {
+                .method = SPAN("POST"),
+                .path = uri->path,
+                .query = uri->query,
+                .headers = headers,
+                .n_headers = n,
+                .body = request->body,
+            },
+        .options =
+            {
+                .access_key = who->access_key,
+                .secret_key = who->secret_key,
+                .session_token = who->session_token,
+                .region = span_str(request->region),
+                .service = SPAN("bedrock"),
+                .wall_s = clock_wall_ms() / 1000,
+            },
+        .arena = arena,
     };
-    struct sigv4_options options = {
-        .access_key = who->access_key,
-        .secret_key = who->secret_key,
-        .session_token = who->session_token,
-        .region = span_str(request->region),
-        .service = SPAN("bedrock"),
-        .wall_s = clock_wall_ms() / 1000,
-    };
-    struct sigv4_result signature;
-    sigv4_sign(&to_sign, &options, arena, &signature);
-    for (size_t i = 0; i < signature.n_added; i++) {
-        add_header(out, signature.added[i].name, signature.added[i].value);
+    TRY(loop_work_over(request->body.len, run_signing, &signing));
+    for (size_t i = 0; i < signing.result.n_added; i++) {
+        add_header(out, signing.result.added[i].name, signing.result.added[i].value);
     }
+    return STATUS_SUCCESS;
 }
 
 static struct status prepare(struct bedrock *bedrock, const struct bedrock_request *request,
@@ -172,9 +202,11 @@ static struct status prepare(struct bedrock *bedrock, const struct bedrock_reque
     struct credentials_values who;
     struct uri uri;
     TRY(credentials_get(bedrock->credentials, arena, &who));
-    out->url = url_of(bedrock, request, stream ? "invoke-with-response-stream" : "invoke", arena);
-    if (!uri_parse(span_str(out->url), &uri)) {
-        return status_of(REASON_TIER_MISCONFIGURED, "the endpoint is not an http or https URL");
+    const char *url =
+        url_of(bedrock, request, stream ? "invoke-with-response-stream" : "invoke", arena);
+    if (url == NULL || !uri_parse(span_str(url), &uri)) {
+        return status_of(REASON_TIER_MISCONFIGURED,
+                         "endpoint, region and model id make no http or https URL");
     }
     add_header(out, SPAN("content-type"), SPAN("application/json"));
     if (stream) {
@@ -187,8 +219,19 @@ static struct status prepare(struct bedrock *bedrock, const struct bedrock_reque
             arena_printf(arena, "Bearer %.*s", (int)who.bearer_token.len, who.bearer_token.at);
         add_header(out, SPAN("authorization"), span_str(value));
     } else {
-        sign(&who, request, &uri, arena, out);
+        TRY(sign(&who, request, &uri, arena, out));
     }
+    add_header(out, SPAN("host"), uri.authority); /* as it was signed */
+    out->http = (struct http_request){
+        .method = "POST",
+        .url = url,
+        .headers = out->headers,
+        .n_headers = out->n_headers,
+        .body = request->body,
+        .connect_ms = request->connect_ms,
+        .first_byte_ms = request->first_byte_ms,
+        .idle_ms = request->first_byte_ms,
+    };
     return STATUS_SUCCESS;
 }
 
@@ -209,6 +252,7 @@ static struct status read_error(struct bedrock_call *call) PARKS
     struct span exception = http_header(call->http, "x-amzn-errortype");
     CLEANUP(buf_clear) struct buf body;
     buf_init(&body, ERROR_MOST);
+    http_set_idle_ms(call->http, ERROR_IDLE_MS);
     struct status s = http_read_all(call->http, &body);
     (void)s; /* as much of the error's text as came */
     CLEANUP(json_drop) struct json *root = json_parse(buf_span(&body), NULL);
@@ -239,25 +283,15 @@ static struct status open_call(struct bedrock *bedrock, const struct bedrock_req
 {
     struct bedrock_call *call = ALLOC(struct bedrock_call);
     call->arena = arena_new(CALL_ARENA);
+    call->silence_ms = request->first_byte_ms;
     call->idle_ms = request->idle_ms;
     buf_init(&call->event, MESSAGE_MOST);
     buf_init(&call->body, ANSWER_MOST);
     *out = call;
 
-    struct outgoing outgoing = {0};
-    TRY(prepare(bedrock, request, stream, call->arena, &outgoing));
-    struct http_request http = {
-        .method = "POST",
-        .url = outgoing.url,
-        .headers = outgoing.headers,
-        .n_headers = outgoing.n_headers,
-        .body = request->body,
-        .connect_ms = request->connect_ms,
-        .first_byte_ms = request->first_byte_ms,
-        .idle_ms = request->first_byte_ms, /* until the first event; then request->idle_ms */
-    };
+    TRY(prepare(bedrock, request, stream, call->arena, &call->outgoing));
     call->reply.dispatched = true; /* unless the transport knows better */
-    struct status s = http_open(bedrock->http, &http, &call->http);
+    struct status s = http_open(bedrock->http, &call->outgoing.http, &call->http);
     if (!status_ok(s)) {
         call->reply.dispatched = s.reason != REASON_CONNECT_FAILED;
         return transport(call, s);
@@ -296,12 +330,10 @@ static struct status take_chunk(struct bedrock_call *call, struct span payload)
     struct span bytes = json_string(json_get(root, "bytes"));
     buf_reset(&call->event);
     if (bytes.len == 0 || !text_decode_base64(&call->event, bytes) || !buf_ok(&call->event)) {
-        return status_of(REASON_PROTOCOL_ERROR, "a chunk holds no base64 bytes");
+        return status_of(REASON_TIER_STREAM_BROKEN, "a chunk holds no base64 bytes");
     }
-    if (!call->began) {
-        call->began = true;
-        http_set_idle_ms(call->http, call->idle_ms);
-    }
+    call->began = true;
+    call->silence_ms = call->idle_ms;
     return STATUS_SUCCESS;
 }
 
@@ -335,9 +367,16 @@ static struct status take_message(struct bedrock_call *call,
                : STATUS_SUCCESS;
 }
 
-/* More bytes; *end when there are none. */
-static struct status read_more(struct bedrock_call *call, bool *end) PARKS
+/* More bytes, until due_ms (0: whenever); *end when there are none. Bytes that make no event are
+ * silence too. */
+static struct status read_more(struct bedrock_call *call, uint64_t due_ms, bool *end) PARKS
 {
+    uint64_t now_ms = loop_now_ms(task_loop());
+    if (due_ms != 0) {
+        http_set_idle_ms(call->http, due_ms > now_ms ? due_ms - now_ms : 1);
+    } else {
+        http_set_idle_ms(call->http, 0);
+    }
     struct status s = http_read(call->http, &call->input);
     if (!status_ok(s)) {
         return transport(call, s);
@@ -351,6 +390,7 @@ static struct status read_more(struct bedrock_call *call, bool *end) PARKS
 
 struct status bedrock_stream_next(struct bedrock_call *call, struct span *event)
 {
+    uint64_t due_ms = call->silence_ms != 0 ? loop_now_ms(task_loop()) + call->silence_ms : 0;
     for (;;) {
         struct eventstream_message message;
         switch (eventstream_feed(call->decoder, &call->input, &message)) {
@@ -363,7 +403,7 @@ struct status bedrock_stream_next(struct bedrock_call *call, struct span *event)
             break;
         case EVENTSTREAM_MORE: {
             bool end = false;
-            TRY(read_more(call, &end));
+            TRY(read_more(call, due_ms, &end));
             if (end) {
                 *event = SPAN_NONE;
                 return STATUS_SUCCESS;
@@ -390,9 +430,7 @@ void bedrock_close(struct bedrock_call **call_to_close)
         return;
     }
     *call_to_close = NULL;
-    if (call->http != NULL) {
-        http_close(&call->http);
-    }
+    http_close(&call->http);
     eventstream_decoder_free(call->decoder);
     buf_clear(&call->event);
     buf_clear(&call->body);

@@ -3,7 +3,7 @@
  *
  * Floor 4, tasks on the loop thread. Signs, sends, and turns everything the service says into
  * Messages-API event JSON or a status (bedrock_errors.def: HTTP status + exception name + known
- * texts -> reason). One call is one attempt.
+ * texts -> reason). One call is one attempt. Details of statuses are valid until bedrock_close.
  */
 #ifndef PRISM_AWS_BEDROCK_H
 #define PRISM_AWS_BEDROCK_H

@@ -47,6 +47,7 @@ void rpc_call_arm(const struct rpc_entry *entry)
     grpc_call_details_init(&rpc->details);
     wire_tag_init(&rpc->shell, server->wire, NULL, call_arrived);
     rpc->shell.on_wire = shell_taken;
+    rpc->shell.call = &rpc->call;
     wire_tag_release(&rpc->shell);
     grpc_call_error refused;
     if (entry->registered != NULL) {
@@ -100,6 +101,7 @@ void rpc_call_end_when_done(struct rpc *rpc)
     grpc_byte_buffer_destroy(rpc->received);
     wire_tag_init(&rpc->shell, server->wire, NULL, shell_gone);
     rpc->shell.on_wire = shell_let_go;
+    rpc->shell.call = &rpc->call;
     wire_batch(&rpc->shell, rpc->call, NULL, 0);
     rpc_server_look(server);
 }
@@ -171,25 +173,36 @@ static grpc_metadata metadata_of(const char *key, struct span value)
                            .value = grpc_slice_from_copied_buffer(value.at, value.len)};
 }
 
-/* The initial metadata goes with whatever is sent first. */
-size_t rpc_call_add_headers(struct rpc *rpc, grpc_op *ops, grpc_metadata *request_id)
+static size_t copy_pairs(const struct rpc_pairs *pairs, grpc_metadata *metadata)
+{
+    for (size_t i = 0; i < pairs->n; i++) {
+        metadata[i] = metadata_of(pairs->at[i].key, pairs->at[i].value);
+    }
+    return pairs->n;
+}
+
+void rpc_call_unref(const grpc_metadata *metadata, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        grpc_slice_unref(metadata[i].value);
+    }
+}
+
+size_t rpc_call_headers(struct rpc *rpc, grpc_op *op, grpc_metadata *metadata)
 {
     if (rpc->headers_sent) {
         return 0;
     }
     rpc->headers_sent = true;
-    *request_id = metadata_of(RPC_KEY_REQUEST_ID, span_str(rpc->request_id));
-    ops[0] = (grpc_op){.op = GRPC_OP_SEND_INITIAL_METADATA,
-                       .data.send_initial_metadata = {.count = 1, .metadata = request_id}};
-    return 1;
+    size_t n = copy_pairs(&rpc->headers, metadata);
+    *op = (grpc_op){.op = GRPC_OP_SEND_INITIAL_METADATA,
+                    .data.send_initial_metadata = {.count = n, .metadata = metadata}};
+    return n;
 }
 
-static size_t add_trailers(const struct rpc *rpc, struct status s, grpc_metadata *trailers)
+static size_t copy_trailers(const struct rpc *rpc, struct status s, grpc_metadata *trailers)
 {
-    size_t n = 0;
-    for (; n < rpc->n_trailers; n++) {
-        trailers[n] = metadata_of(rpc->trailers[n].key, rpc->trailers[n].value);
-    }
+    size_t n = copy_pairs(&rpc->trailers, trailers);
     if (!status_ok(s)) {
         const struct rpc_service *service = rpc->entry->service;
         CLEANUP(buf_clear) struct buf details;
@@ -204,14 +217,20 @@ static size_t add_trailers(const struct rpc *rpc, struct status s, grpc_metadata
 static void call_finish(struct rpc *rpc, struct status s)
 {
     grpc_op ops[3];
-    grpc_metadata request_id = {0};
-    grpc_metadata trailers[RPC_TRAILERS_COUNT + 1];
+    grpc_metadata metadata[2 * RPC_PAIRS_COUNT + 1];
     struct span text = rpc_status_text(s);
     grpc_slice message = grpc_slice_from_copied_buffer(text.at, text.len);
-    size_t n_trailers = add_trailers(rpc, s, trailers);
+    size_t n_headers = rpc_call_headers(rpc, ops, metadata);
+    size_t n_metadata = n_headers + copy_trailers(rpc, s, metadata + n_headers);
+    size_t n = n_headers > 0;
+    if (!status_ok(s) && n_headers > 0) {
+        /* All of it as trailers: a call that got headers counts as begun, and its client would not
+         * retry it. */
+        n_headers = 0;
+        ops[0].data.send_initial_metadata.count = 0;
+    }
 
     call_account(rpc, s);
-    size_t n = rpc_call_add_headers(rpc, ops, &request_id);
     if (status_ok(s) && rpc->reply != NULL) {
         ops[n++] =
             (grpc_op){.op = GRPC_OP_SEND_MESSAGE, .data.send_message.send_message = rpc->reply};
@@ -219,22 +238,19 @@ static void call_finish(struct rpc *rpc, struct status s)
     }
     ops[n++] = (grpc_op){
         .op = GRPC_OP_SEND_STATUS_FROM_SERVER,
-        .data.send_status_from_server = {.trailing_metadata_count = n_trailers,
-                                         .trailing_metadata = trailers,
+        .data.send_status_from_server = {.trailing_metadata_count = n_metadata - n_headers,
+                                         .trailing_metadata = metadata + n_headers,
                                          .status = (grpc_status_code)s.code,
                                          .status_details = status_ok(s) ? NULL : &message},
     };
     rpc->finished = true;
     rpc->pending++;
     wire_tag_init(&rpc->finish, rpc->entry->server->wire, NULL, call_finished);
-    wire_batch(&rpc->finish, rpc->call, ops, n);
+    wire_batch_here(&rpc->finish, rpc->call, ops, n);
     timer_start(&rpc->linger, loop_now_ms(rpc->entry->server->loop) + LINGER_MS);
     grpc_byte_buffer_destroy(rpc->reply);
     grpc_slice_unref(message);
-    grpc_slice_unref(request_id.value);
-    for (size_t i = 0; i < n_trailers; i++) {
-        grpc_slice_unref(trailers[i].value);
-    }
+    rpc_call_unref(metadata, n_metadata);
 }
 
 /* --- the beginning ---------------------------------------------------------------------------- */
@@ -271,13 +287,14 @@ static void request_id_take(struct rpc *rpc)
     struct span given = rpc_metadata(rpc, RPC_KEY_REQUEST_ID);
     if (printable(given, sizeof(rpc->request_id) - 1)) {
         copy_text(rpc->request_id, given);
-        return;
+    } else {
+        uint8_t random[10];
+        char id[37];
+        hash_random(random, sizeof(random));
+        text_uuid7(clock_wall_ms(), random, id);
+        copy_text(rpc->request_id, span_str(id));
     }
-    uint8_t random[10];
-    char id[37];
-    hash_random(random, sizeof(random));
-    text_uuid7(clock_wall_ms(), random, id);
-    copy_text(rpc->request_id, span_str(id));
+    rpc_add_header(rpc, RPC_KEY_REQUEST_ID, span_str(rpc->request_id));
 }
 
 static struct status context_take(struct rpc *rpc)
@@ -367,7 +384,8 @@ static void call_arrived(struct op *op)
     server->shells++; /* the successor */
     rpc->started_us = clock_mono_us();
     rpc->message_left = server->options.arena_budget;
-    rpc->trailers_left = RPC_TRAILERS_MOST;
+    rpc->headers.left = RPC_HEADERS_MOST;
+    rpc->trailers.left = RPC_TRAILERS_MOST;
     /* The other half and a bit are the handler's own. */
     rpc->arena = arena_new(2 * server->options.arena_budget + (1u << 20));
     timer_init(&rpc->linger, server->loop, linger_over);

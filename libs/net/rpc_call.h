@@ -14,7 +14,17 @@
 #include "net/rpc_internal.h"
 #include "net/rpc_server.h"
 
-#define RPC_TRAILERS_COUNT 8
+#define RPC_PAIRS_COUNT 6
+
+/* Metadata on its way out: keys are static, values live in the call's arena. */
+struct rpc_pairs {
+    struct {
+        const char *key;
+        struct span value;
+    } at[RPC_PAIRS_COUNT];
+    size_t n;
+    size_t left; /* bytes */
+};
 
 struct rpc_metrics {
     struct metric *started;
@@ -85,13 +95,9 @@ struct rpc {
     bool counted;      /* in inflight */
     bool headers_sent; /* initial metadata */
     char request_id[129];
-    grpc_byte_buffer *reply; /* of unary and client stream calls: goes with the trailers */
-    struct {
-        const char *key;
-        struct span value;
-    } trailers[RPC_TRAILERS_COUNT];
-    size_t n_trailers;
-    size_t trailers_left; /* bytes */
+    grpc_byte_buffer *reply;  /* of unary and client stream calls: goes with the trailers */
+    struct rpc_pairs headers; /* the request id and what the handler adds */
+    struct rpc_pairs trailers;
 };
 
 /* Arms a slot. On the loop the caller counts the shell, on the wire thread call_arrived does. */
@@ -103,8 +109,10 @@ void rpc_call_end_when_done(struct rpc *rpc);
 /* Why a call that gRPC gave up on is over. */
 struct status rpc_call_why_over(const struct rpc *rpc);
 
-/* The initial metadata as ops[0] where it was not sent yet; how many ops that makes. */
-size_t rpc_call_add_headers(struct rpc *rpc, grpc_op *ops, grpc_metadata *request_id);
+/* Where the initial metadata was not sent yet: op sends it, and it goes into metadata, which has
+ * room for RPC_PAIRS_COUNT. How many that makes, 0: it was sent. */
+size_t rpc_call_headers(struct rpc *rpc, grpc_op *op, grpc_metadata *metadata);
+void rpc_call_unref(const grpc_metadata *metadata, size_t n);
 
 /* A received message into the call's arena, within what its messages may take. */
 struct status rpc_call_unpack(struct rpc *rpc, grpc_byte_buffer *bytes, void **message) NODISCARD;

@@ -29,6 +29,8 @@ struct rpc_channel {
     struct wire *wire;
     size_t calls; /* open */
     uint64_t call_ms;
+    const struct rpc_header *headers;
+    size_t n_headers;
     struct target *targets;
     size_t n_targets;
     size_t watching; /* watches that gRPC has not ended */
@@ -77,6 +79,9 @@ struct rpc_channel *rpc_channel_new(struct wire *wire, const struct rpc_channel_
     struct rpc_channel *channel = ALLOC(struct rpc_channel);
     channel->wire = wire;
     channel->call_ms = options->call_ms != 0 ? options->call_ms : UINT64_MAX;
+    check(options->n_headers <= RPC_HEADERS_COUNT);
+    channel->headers = options->headers;
+    channel->n_headers = options->n_headers;
     struct span rest = span_str(options->targets);
     size_t most = 1;
     for (size_t i = 0; i < rest.len; i++) {
@@ -121,6 +126,12 @@ void rpc_channel_free(struct rpc_channel *channel)
 uint64_t rpc_channel_call_ms(const struct rpc_channel *channel)
 {
     return channel->call_ms;
+}
+
+size_t rpc_channel_headers(const struct rpc_channel *channel, const struct rpc_header **headers)
+{
+    *headers = channel->headers;
+    return channel->n_headers;
 }
 
 struct wire *rpc_channel_hold(struct rpc_channel *channel)

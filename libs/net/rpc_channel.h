@@ -14,6 +14,7 @@
 struct status rpc_channel_pick(struct rpc_channel *channel, grpc_channel **out) NODISCARD PARKS;
 
 uint64_t rpc_channel_call_ms(const struct rpc_channel *channel); /* UINT64_MAX: no bound */
+size_t rpc_channel_headers(const struct rpc_channel *channel, const struct rpc_header **headers);
 
 /* A call opens and ends. */
 struct wire *rpc_channel_hold(struct rpc_channel *channel);

@@ -69,6 +69,16 @@ static struct span span_of_slice(const grpc_slice *slice)
     return span_of(GRPC_SLICE_START_PTR(*slice), GRPC_SLICE_LENGTH(*slice));
 }
 
+static struct span metadata_find(const grpc_metadata_array *metadata, const char *key)
+{
+    for (size_t i = 0; i < metadata->count; i++) {
+        if (grpc_slice_str_cmp(metadata->metadata[i].key, key) == 0) {
+            return span_of_slice(&metadata->metadata[i].value);
+        }
+    }
+    return SPAN_NONE;
+}
+
 /* How the call ended, once its status is there. arena NULL: without texts. */
 static struct status call_status(const struct client_call *call, struct arena *arena)
 {
@@ -79,11 +89,10 @@ static struct status call_status(const struct client_call *call, struct arena *a
     if (call->code == GRPC_STATUS_CANCELLED || call->code == GRPC_STATUS_DEADLINE_EXCEEDED) {
         TRY(task_status());
     }
-    struct span details = SPAN_NONE;
-    for (size_t i = 0; i < call->trailers.count; i++) {
-        if (grpc_slice_str_cmp(call->trailers.metadata[i].key, RPC_KEY_DETAILS) == 0) {
-            details = span_of_slice(&call->trailers.metadata[i].value);
-        }
+    struct span details = metadata_find(&call->trailers, RPC_KEY_DETAILS);
+    if (call->code == GRPC_STATUS_CANCELLED && details.len == 0) {
+        /* Neither we nor the peer's handler: something between us. */
+        return status_of(REASON_CONNECTION_LOST, "the call was cut off");
     }
     return rpc_status_decode((enum status_code)call->code, span_of_slice(&call->message), details,
                              arena);
@@ -98,38 +107,50 @@ static struct status unpack(const struct client_call *call, grpc_byte_buffer *by
     return s;
 }
 
-static size_t add_context(grpc_metadata *metadata)
+/* One more entry where gRPC would take it; how many there are then. */
+static size_t add_header(grpc_metadata *metadata, size_t n, struct rpc_header header)
+{
+    grpc_slice key = grpc_slice_from_static_string(header.key);
+    grpc_slice value = grpc_slice_from_copied_buffer(header.value.at, header.value.len);
+    if (header.value.len > 0 &&
+        (grpc_is_binary_header(key) || grpc_header_nonbin_value_is_legal(value))) {
+        metadata[n].key = key;
+        metadata[n].value = value;
+        return n + 1;
+    }
+    grpc_slice_unref(value);
+    return n;
+}
+
+static size_t add_metadata(const struct rpc_channel *channel, grpc_metadata *metadata)
 {
     const struct task_context *context = task_context();
-    const struct {
-        const char *key;
-        const char *value;
-    } all[CONTEXT_KEYS] = {
-        {RPC_KEY_REQUEST_ID, context->request_id},
-        {RPC_KEY_TENANT, context->tenant},
-        {RPC_KEY_TASK_ID, context->task_id},
+    const struct rpc_header own[CONTEXT_KEYS] = {
+        {RPC_KEY_REQUEST_ID, span_str(context->request_id)},
+        {RPC_KEY_TENANT, span_str(context->tenant)},
+        {RPC_KEY_TASK_ID, span_str(context->task_id)},
     };
+    const struct rpc_header *more;
+    size_t n_more = rpc_channel_headers(channel, &more);
     size_t n = 0;
     for (size_t i = 0; i < CONTEXT_KEYS; i++) {
-        grpc_slice value = grpc_slice_from_copied_string(all[i].value);
-        if (GRPC_SLICE_LENGTH(value) > 0 && grpc_header_nonbin_value_is_legal(value)) {
-            metadata[n].key = grpc_slice_from_static_string(all[i].key);
-            metadata[n++].value = value;
-        } else {
-            grpc_slice_unref(value);
-        }
+        n = add_header(metadata, n, own[i]);
+    }
+    for (size_t i = 0; i < n_more; i++) {
+        n = add_header(metadata, n, more[i]);
     }
     return n;
 }
 
-/* A batch that starts with the metadata of the task. */
-static void batch_with_context(struct wire_tag *tag, grpc_call *call, grpc_op *ops, size_t n)
+/* A batch that starts with the metadata of the task and the channel. */
+static void batch_with_metadata(struct wire_tag *tag, const struct client_call *call, grpc_op *ops,
+                                size_t n)
 {
-    grpc_metadata metadata[CONTEXT_KEYS];
-    size_t n_metadata = add_context(metadata);
+    grpc_metadata metadata[CONTEXT_KEYS + RPC_HEADERS_COUNT];
+    size_t n_metadata = add_metadata(call->channel, metadata);
     ops[0] = (grpc_op){.op = GRPC_OP_SEND_INITIAL_METADATA,
                        .data.send_initial_metadata = {.count = n_metadata, .metadata = metadata}};
-    wire_batch(tag, call, ops, n);
+    wire_batch_here(tag, call->grpc, ops, n);
     for (size_t i = 0; i < n_metadata; i++) {
         grpc_slice_unref(metadata[i].value);
     }
@@ -165,7 +186,7 @@ static struct status unary_run(struct unary *unary, const void *request)
                                         .status_details = &call->message}},
     };
     wire_tag_init(&unary->tag, call->wire, unary_cancel, NULL);
-    batch_with_context(&unary->tag, call->grpc, ops, ARRAY_LEN(ops));
+    batch_with_metadata(&unary->tag, call, ops, ARRAY_LEN(ops));
     grpc_byte_buffer_destroy(bytes);
     return op_wait(&unary->tag.op);
 }
@@ -231,17 +252,17 @@ static void stream_watch(struct rpc_stream *stream)
                                         .status_details = &call->message}},
     };
     wire_tag_init(&stream->ended, call->wire, stream_cancel, NULL);
-    wire_batch(&stream->ended, call->grpc, ops, ARRAY_LEN(ops));
+    wire_batch_here(&stream->ended, call->grpc, ops, ARRAY_LEN(ops));
 }
 
 static struct status stream_begin(struct rpc_stream *stream, const void *request)
 {
-    grpc_op ops[2] = {{0}};
+    grpc_op ops[] = {{0}, {0}, {.op = GRPC_OP_SEND_CLOSE_FROM_CLIENT}};
     struct step step;
     step_init(&step, stream);
     grpc_byte_buffer *bytes = request != NULL ? rpc_message_pack(request) : NULL;
     ops[1] = (grpc_op){.op = GRPC_OP_SEND_MESSAGE, .data.send_message.send_message = bytes};
-    batch_with_context(&step.tag, stream->call.grpc, ops, bytes != NULL ? 2 : 1);
+    batch_with_metadata(&step.tag, &stream->call, ops, bytes != NULL ? 3 : 1);
     grpc_byte_buffer_destroy(bytes);
     return op_wait(&step.tag.op);
 }
@@ -286,7 +307,7 @@ struct status rpc_stream_send(struct rpc_stream *stream, const void *message)
     step_init(&step, stream);
     grpc_byte_buffer *bytes = rpc_message_pack(message);
     const grpc_op send = {.op = GRPC_OP_SEND_MESSAGE, .data.send_message.send_message = bytes};
-    wire_batch(&step.tag, stream->call.grpc, &send, 1);
+    wire_batch_here(&step.tag, stream->call.grpc, &send, 1);
     grpc_byte_buffer_destroy(bytes);
     return step_sent(&step);
 }
@@ -297,7 +318,7 @@ struct status rpc_stream_send_end(struct rpc_stream *stream)
     struct step step;
     step_init(&step, stream);
     const grpc_op close = {.op = GRPC_OP_SEND_CLOSE_FROM_CLIENT};
-    wire_batch(&step.tag, stream->call.grpc, &close, 1);
+    wire_batch_here(&step.tag, stream->call.grpc, &close, 1);
     return step_sent(&step);
 }
 
@@ -308,7 +329,7 @@ struct status rpc_stream_recv(struct rpc_stream *stream, struct arena *arena, vo
     grpc_byte_buffer *bytes = NULL;
     step_init(&step, stream);
     const grpc_op receive = {.op = GRPC_OP_RECV_MESSAGE, .data.recv_message.recv_message = &bytes};
-    wire_batch(&step.tag, stream->call.grpc, &receive, 1);
+    wire_batch_here(&step.tag, stream->call.grpc, &receive, 1);
     struct status s = op_wait(&step.tag.op);
     if (bytes != NULL) {
         if (status_ok(s)) {
@@ -319,8 +340,21 @@ struct status rpc_stream_recv(struct rpc_stream *stream, struct arena *arena, vo
     TRY(task_status());
     TRY(op_wait(&stream->ended.op));
     TRY(call_status(&stream->call, arena));
+    if (!status_ok(s)) {
+        return status_of(REASON_CONNECTION_LOST, "a message was lost");
+    }
     *message = NULL;
     return STATUS_SUCCESS;
+}
+
+struct span rpc_stream_header(const struct rpc_stream *stream, const char *key)
+{
+    return stream->ended.op.done ? metadata_find(&stream->call.headers, key) : SPAN_NONE;
+}
+
+struct span rpc_stream_trailer(const struct rpc_stream *stream, const char *key)
+{
+    return stream->ended.op.done ? metadata_find(&stream->call.trailers, key) : SPAN_NONE;
 }
 
 void rpc_stream_close(struct rpc_stream **stream)

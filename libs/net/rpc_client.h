@@ -12,13 +12,23 @@
 
 #include "net/rpc.h"
 
+#define RPC_HEADERS_COUNT 4
+
 struct rpc_channel;
 struct rpc_stream;
 
+/* Metadata beside the task's: -bin keys have any bytes, others printable ASCII. */
+struct rpc_header {
+    const char *key; /* static */
+    struct span value;
+};
+
 struct rpc_channel_options {
-    const char *targets; /* "host:port,host:port": the first that is READY is called */
-    size_t max_message;  /* bytes received, 0: RPC_MESSAGE_MOST */
-    uint64_t call_ms;    /* longest unary call, 0: only the task's deadline */
+    const char *targets;              /* "host:port,host:port": the first that is READY is called */
+    size_t max_message;               /* bytes received, 0: RPC_MESSAGE_MOST */
+    uint64_t call_ms;                 /* longest unary call, 0: only the task's deadline */
+    const struct rpc_header *headers; /* sent with every call; outlive the channel */
+    size_t n_headers;                 /* at most RPC_HEADERS_COUNT */
 };
 
 struct rpc_channel *rpc_channel_new(struct wire *wire, const struct rpc_channel_options *options);
@@ -31,8 +41,8 @@ struct status rpc_call(struct rpc_channel *channel,
                        const struct ProtobufCServiceDescriptor *service, const char *method,
                        const void *request, struct arena *arena, void **reply) NODISCARD PARKS;
 
-/* A streaming call. request: the first message, NULL to send none yet. Returns when it was handed
- * to gRPC, not when the peer answered. */
+/* A streaming call. request: the only message, with which our side ends; NULL where messages are
+ * sent later. Returns when it was handed to gRPC, not when the peer answered. */
 struct status rpc_open(struct rpc_channel *channel,
                        const struct ProtobufCServiceDescriptor *service, const char *method,
                        const void *request, struct rpc_stream **out) NODISCARD PARKS;
@@ -42,6 +52,11 @@ struct status rpc_stream_send_end(struct rpc_stream *stream) NODISCARD PARKS; /*
 /* The next message into arena, NULL at the end; the status of the call when it ended not OK. */
 struct status rpc_stream_recv(struct rpc_stream *stream, struct arena *arena,
                               void **message) NODISCARD PARKS;
+
+/* The peer's initial and trailing metadata, once the call has ended; empty when absent. A call that
+ * failed at once may have trailing metadata only. */
+struct span rpc_stream_header(const struct rpc_stream *stream, const char *key);
+struct span rpc_stream_trailer(const struct rpc_stream *stream, const char *key);
 
 /* Frees; an unfinished call is cancelled, which the peer's handler sees. Sets *stream to NULL. */
 void rpc_stream_close(struct rpc_stream **stream) PARKS;

@@ -74,16 +74,17 @@ struct status rpc_send(struct rpc *rpc, const void *message)
     }
     check(!rpc->sending); /* gRPC takes one message at a time */
     grpc_op ops[2];
-    grpc_metadata request_id = {0};
-    size_t n = rpc_call_add_headers(rpc, ops, &request_id);
+    grpc_metadata headers[RPC_PAIRS_COUNT];
+    size_t n_headers = rpc_call_headers(rpc, ops, headers);
+    size_t n = n_headers > 0;
     grpc_byte_buffer *bytes = rpc_message_pack(message);
     ops[n++] = (grpc_op){.op = GRPC_OP_SEND_MESSAGE, .data.send_message.send_message = bytes};
     struct sending sending = {.rpc = rpc};
     wire_tag_init(&sending.tag, rpc->entry->server->wire, send_cancel, NULL);
     rpc->sending = true;
-    wire_batch(&sending.tag, rpc->call, ops, n);
+    wire_batch_here(&sending.tag, rpc->call, ops, n);
     grpc_byte_buffer_destroy(bytes);
-    grpc_slice_unref(request_id.value);
+    rpc_call_unref(headers, n_headers);
     metric_add(rpc->entry->server->metrics.sent, 1, rpc->entry->labels);
     struct status s = op_wait(&sending.tag.op);
     rpc->sending = false;
@@ -128,7 +129,7 @@ struct status rpc_recv(struct rpc *rpc, const void **message)
     wire_tag_init(&rpc->receive, rpc->entry->server->wire, NULL, receive_done);
     grpc_op receive = {.op = GRPC_OP_RECV_MESSAGE,
                        .data.recv_message.recv_message = &rpc->received};
-    wire_batch(&rpc->receive, rpc->call, &receive, 1);
+    wire_batch_here(&rpc->receive, rpc->call, &receive, 1);
     TRY(op_wait(&receiving.op));
     if (rpc->received == NULL) {
         /* The same event for a caller who has said all and for one who left. */
@@ -147,25 +148,36 @@ struct status rpc_recv(struct rpc *rpc, const void **message)
     return STATUS_SUCCESS;
 }
 
-/* --- trailers and errors ---------------------------------------------------------------------- */
+/* --- metadata and errors ---------------------------------------------------------------------- */
 
-void rpc_add_trailer(struct rpc *rpc, const char *key, struct span value)
+static void add_pair(struct rpc *rpc, struct rpc_pairs *pairs, const char *key, struct span value)
 {
-    size_t overhead = strlen(key) + RPC_TRAILER_OVERHEAD;
-    if (rpc->n_trailers == RPC_TRAILERS_COUNT || rpc->trailers_left < overhead) {
+    size_t overhead = strlen(key) + RPC_PAIR_OVERHEAD;
+    if (pairs->n == RPC_PAIRS_COUNT || pairs->left < overhead) {
         return;
     }
-    rpc->trailers_left -= overhead;
+    pairs->left -= overhead;
     struct span cut = span_first(value, RPC_METADATA_VALUE_MOST);
-    cut = span_first(cut, rpc->trailers_left);
-    rpc->trailers_left -= cut.len;
+    cut = span_first(cut, pairs->left);
+    pairs->left -= cut.len;
     char *copy = arena_string(rpc->arena, cut);
     bool binary = span_ends(span_str(key), SPAN("-bin"));
     for (size_t i = 0; !binary && i < cut.len; i++) {
         copy[i] = copy[i] >= ' ' && copy[i] <= '~' ? copy[i] : '?'; /* gRPC refuses others */
     }
-    rpc->trailers[rpc->n_trailers].key = key;
-    rpc->trailers[rpc->n_trailers++].value = span_of(copy, cut.len);
+    pairs->at[pairs->n].key = key;
+    pairs->at[pairs->n++].value = span_of(copy, cut.len);
+}
+
+void rpc_add_header(struct rpc *rpc, const char *key, struct span value)
+{
+    check(!rpc->headers_sent);
+    add_pair(rpc, &rpc->headers, key, value);
+}
+
+void rpc_add_trailer(struct rpc *rpc, const char *key, struct span value)
+{
+    add_pair(rpc, &rpc->trailers, key, value);
 }
 
 static char *cut_copy(struct rpc *rpc, const char *text)

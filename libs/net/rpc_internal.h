@@ -21,7 +21,9 @@
  * with STATUS_SUCCESS or, when the event says no, with CALL_CANCELLED. */
 struct wire_tag {
     struct op op;
+    struct wire *wire;
     void (*on_wire)(struct wire_tag *tag); /* takes the event on the wire thread; NULL: posted */
+    grpc_call **call;                      /* with on_wire: whose event it is */
 };
 
 struct loop *wire_loop(const struct wire *wire);
@@ -31,14 +33,18 @@ grpc_completion_queue *wire_queue(const struct wire *wire);
 void wire_hold(struct wire *wire);
 void wire_let_go(struct wire *wire);
 
-void wire_tag_init(struct wire_tag *tag, const struct wire *wire, void (*cancel)(struct op *),
+void wire_tag_init(struct wire_tag *tag, struct wire *wire, void (*cancel)(struct op *),
                    void (*then)(struct op *));
 
-/* Before a tag is handed to gRPC by anything but wire_batch. */
+/* Before a tag is handed to gRPC by anything but the batches. */
 void wire_tag_release(struct wire_tag *tag);
 
 /* Starts a batch; gRPC refusing it is a bug of ours. n 0: only wakes the wire thread. */
 void wire_batch(struct wire_tag *tag, grpc_call *call, const grpc_op *ops, size_t n);
+
+/* The same on the loop thread, where most sends are through before this returns: then the op is
+ * done, which spares it the way over the wire thread. */
+void wire_batch_here(struct wire_tag *tag, grpc_call *call, const grpc_op *ops, size_t n);
 
 /* Wire thread: the tag's event goes to the loop. */
 void wire_post(struct wire_tag *tag);
@@ -60,8 +66,9 @@ bool rpc_message_acyclic(const ProtobufCMessageDescriptor *type);
 #define RPC_KEY_DETAILS      "grpc-status-details-bin"
 #define RPC_HEADER_TEXT_MOST 1536 /* grpc-message, percent-encoded */
 #define RPC_DETAILS_MOST     2800 /* google.rpc.Status, before base64 */
+#define RPC_HEADERS_MOST     512  /* the request id and what handlers add */
 #define RPC_TRAILERS_MOST    1536 /* what handlers add; with the above below 8 KiB on the wire */
-#define RPC_TRAILER_OVERHEAD 32   /* HTTP/2 counts that much for each */
+#define RPC_PAIR_OVERHEAD    32   /* HTTP/2 counts that much for each */
 
 /* The status's text, valid UTF-8 and cut so that its header stays below RPC_HEADER_TEXT_MOST. */
 struct span rpc_status_text(struct status status);

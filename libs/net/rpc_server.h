@@ -79,7 +79,10 @@ struct status rpc_send(struct rpc *rpc, const void *message) NODISCARD PARKS;
 /* The next message of a client or bidi stream into the call's arena; NULL at its end. */
 struct status rpc_recv(struct rpc *rpc, const void **message) NODISCARD PARKS;
 
-/* Adds to the trailing metadata; cut at RPC_METADATA_VALUE_MOST. key static. */
+/* Adds to the initial metadata, before the first rpc_send, or to the trailing metadata; cut at
+ * RPC_METADATA_VALUE_MOST. key static. A call that fails without having sent anything has trailing
+ * metadata only. */
+void rpc_add_header(struct rpc *rpc, const char *key, struct span value);
 void rpc_add_trailer(struct rpc *rpc, const char *key, struct span value);
 
 /* A field violation as a status: BAD_REQUEST with BadRequest details, in the call's arena. */

@@ -34,6 +34,8 @@ struct analyzer_metrics {
 #include "analyzer/metrics.def"
 };
 
+extern const struct service_spec analyzer_spec;
+
 struct document;
 struct store;
 struct workers;
@@ -53,11 +55,11 @@ struct analyzer {
  */
 
 /* The tenant: the field, else the metadata. */
-struct status request_tenant(struct rpc *rpc, const char *field, const char **out) NODISCARD;
+struct status request_take_tenant(struct rpc *rpc, const char *field, const char **out) NODISCARD;
 struct status request_options(struct rpc *rpc, const Analyzer__AnalysisOptions *options) NODISCARD;
 struct status request_document(struct rpc *rpc, const struct analyzer *analyzer,
                                const Analyzer__Document *document, const char *field,
-                               bool single_section, struct document *out) NODISCARD;
+                               bool single_section, struct document *out) NODISCARD PARKS;
 
 /* "tenants/{tenant}/tasks/{task}" of this tenant: the id. TASK_UNKNOWN otherwise. */
 struct status request_task(struct rpc *rpc, const char *tenant, const char *name,
@@ -110,7 +112,7 @@ void workers_cancel(struct workers *workers, const char *task_id); /* stops its 
  * --------------------------------------------------------------------------- */
 
 void watch_wake(struct analyzer *analyzer, const char *task_id);
-struct status watch_task(struct rpc *rpc, const void *request) PARKS;
+struct status tasks_watch(struct rpc *rpc, const void *request) PARKS;
 
 /* --- methods
  * -------------------------------------------------------------------------------------- */

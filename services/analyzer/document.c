@@ -5,7 +5,9 @@
 #include "base/utf8.h"
 
 #define TITLE_MOST          200
-#define HEADING_OWN_SECTION 2 /* headings down to this level always begin a section */
+#define PART_TITLE_MOST     180 /* leaves room for " (part 12)" */
+#define HEADING_OWN_SECTION 2   /* headings down to this level always begin a section */
+#define WORD_MOST           64  /* bytes that count as one word where no white space comes */
 
 struct splitter {
     struct span text;
@@ -13,6 +15,7 @@ struct splitter {
     struct arena *arena;
     struct document *out;
     size_t begin; /* of the section that grows */
+    size_t words; /* in it so far */
     struct span title;
     uint32_t level;
 };
@@ -45,15 +48,21 @@ struct status document_type(struct span media_type, struct span name, enum docum
     return status_of(REASON_DOCUMENT_TYPE, "documents are read as text/markdown or text/plain");
 }
 
+/* Whether a word begins at c; run: bytes since the last white space. */
+static bool begins_word(char c, size_t *run)
+{
+    if (c == ' ' || c == '\n' || c == '\t' || c == '\r') {
+        *run = 0;
+        return false;
+    }
+    return (*run)++ % WORD_MOST == 0;
+}
+
 size_t document_words(struct span text)
 {
-    size_t words = 0;
-    bool inside = false;
+    size_t words = 0, run = 0;
     for (size_t i = 0; i < text.len; i++) {
-        bool blank =
-            text.at[i] == ' ' || text.at[i] == '\n' || text.at[i] == '\t' || text.at[i] == '\r';
-        words += !blank && !inside;
-        inside = !blank;
+        words += begins_word(text.at[i], &run);
     }
     return words;
 }
@@ -75,72 +84,82 @@ static bool add_section(struct splitter *s, size_t begin, size_t end, struct spa
     return true;
 }
 
-/* A place to cut at or before `at`: behind a blank line of its second half, else behind white
- * space, else between code points. Never at begin. */
+static bool ends_blank_line(struct span text, size_t at)
+{
+    if (at < 2 || text.at[at - 1] != '\n') {
+        return false;
+    }
+    return text.at[at - 2] == '\n' ||
+           (at > 2 && text.at[at - 2] == '\r' && text.at[at - 3] == '\n');
+}
+
+/* A place to cut at or before `at`, where a word is that shall not be in the part: behind a blank
+ * line of its second half, else behind white space, else between code points. The part keeps a word
+ * at least. */
 static size_t cut_before(struct span text, size_t begin, size_t at)
 {
-    for (size_t i = at; i > begin + (at - begin) / 2 + 1; i--) {
-        if (text.at[i - 1] == '\n' && text.at[i - 2] == '\n') {
+    size_t first = begin; /* of its first word */
+    for (size_t run = 0; !begins_word(text.at[first], &run);) {
+        first++;
+    }
+    size_t middle = begin + (at - begin) / 2;
+    for (size_t i = at; i > middle && i > first; i--) {
+        if (ends_blank_line(text, i)) {
             return i;
         }
     }
-    for (size_t i = at; i > begin + 1; i--) {
+    for (size_t i = at; i > first; i--) {
         if (text.at[i - 1] == ' ' || text.at[i - 1] == '\n') {
             return i;
         }
     }
-    while (at > begin + 1 && ((unsigned char)text.at[at] & 0xc0) == 0x80) {
+    while (((unsigned char)text.at[at] & 0xc0) == 0x80) {
         at--;
     }
     return at;
 }
 
-/* Where the first `words` words behind begin end. */
+/* Where the word behind the first `words` words begins; end when there is none. */
 static size_t after_words(struct span text, size_t begin, size_t end, size_t words)
 {
-    bool inside = false;
+    size_t seen = 0, run = 0;
     for (size_t i = begin; i < end; i++) {
-        bool blank =
-            text.at[i] == ' ' || text.at[i] == '\n' || text.at[i] == '\t' || text.at[i] == '\r';
-        if (blank && inside && --words == 0) {
+        if (begins_word(text.at[i], &run) && seen++ == words) {
             return i;
         }
-        inside = !blank;
     }
     return end;
 }
 
-/* Ends the section that grows, in parts where it is too long for one. */
+static struct span part_title(const struct splitter *s, size_t part)
+{
+    struct span title = utf8_first(s->title, PART_TITLE_MOST);
+    return span_str(arena_printf(s->arena, "%.*s (part %zu)", (int)title.len, title.at, part));
+}
+
+/* Ends the section that grows, in parts of about the same length where it is too long for one. */
 static bool close_section(struct splitter *s, size_t end)
 {
-    size_t begin = s->begin;
-    size_t words = document_words(span_of(s->text.at + begin, end - begin));
-    if (words == 0) {
+    size_t most = s->limits->words_most, left = s->words;
+    if (left == 0) {
         return true; /* white space goes to what follows */
     }
-    size_t parts = (words + s->limits->words_most - 1) / s->limits->words_most;
-    size_t share = (words + parts - 1) / parts;
-    for (size_t part = 1; begin < end; part++) {
-        size_t cut = end;
-        if (part < parts) {
-            cut = cut_before(s->text, begin, after_words(s->text, begin, end, share));
-        } else if (document_words(span_of(s->text.at + begin, end - begin)) >
-                   s->limits->words_most) {
-            cut =
-                cut_before(s->text, begin, after_words(s->text, begin, end, s->limits->words_most));
+    bool whole = left <= most;
+    for (size_t part = 1; s->begin < end; part++) {
+        size_t parts = (left + most - 1) / most;
+        size_t share = parts > 1 ? (left + parts - 1) / parts : most;
+        size_t cut = after_words(s->text, s->begin, end, share);
+        if (cut < end) {
+            cut = cut_before(s->text, s->begin, cut);
         }
-        struct span title = s->title;
-        if (parts > 1) {
-            title = span_str(arena_printf(s->arena, "%.*s (part %zu)",
-                                          (int)(title.len < 180 ? title.len : 180),
-                                          title.at != NULL ? title.at : "", part));
-        }
-        if (!add_section(s, begin, cut, title)) {
+        if (!add_section(s, s->begin, cut, whole ? s->title : part_title(s, part))) {
             return false;
         }
-        begin = cut;
+        size_t taken = s->out->sections[s->out->n_sections - 1].words;
+        left -= taken < left ? taken : left;
+        s->begin = cut;
     }
-    s->begin = end;
+    s->words = 0;
     return true;
 }
 
@@ -184,7 +203,7 @@ static uint32_t atx_heading(struct span line, struct span *title)
     while (end > 0 && text.at[end - 1] == '#') {
         end--;
     }
-    if (end < text.len && (end == 0 || text.at[end - 1] == ' ')) {
+    if (end < text.len && (end == 0 || text.at[end - 1] == ' ' || text.at[end - 1] == '\t')) {
         text = span_trim(span_first(text, end));
     }
     *title = text;
@@ -195,7 +214,7 @@ static uint32_t atx_heading(struct span line, struct span *title)
 static uint32_t setext_level(struct span line)
 {
     struct span marks = span_trim(line);
-    if (indent(line) > 3 || marks.len < 3 || (marks.at[0] != '=' && marks.at[0] != '-')) {
+    if (indent(line) > 3 || marks.len == 0 || (marks.at[0] != '=' && marks.at[0] != '-')) {
         return 0;
     }
     for (size_t i = 1; i < marks.len; i++) {
@@ -225,29 +244,9 @@ static char fence_of(struct span line, size_t *len)
         end++;
     }
     *len = end - at;
-    return *len >= 3 ? line.at[at] : '\0';
-}
-
-/* A heading that stands at `at`: does it begin a section, and what of the title. */
-static bool take_heading(struct splitter *s, size_t at, uint32_t level, struct span title,
-                         size_t following)
-{
-    size_t words = document_words(span_of(s->text.at + s->begin, at - s->begin));
-    bool enough = words >= s->limits->words_least;
-    bool too_long = words + following > s->limits->words_most;
-    if ((level <= HEADING_OWN_SECTION && enough) || (too_long && words > 0)) {
-        if (!close_section(s, at)) {
-            return false;
-        }
-        s->title = title;
-        s->level = level;
-    } else if (s->level == 0 || !enough) {
-        /* Only a heading, or a few words, stand before it: what follows gives the section its name.
-         */
-        s->title = title;
-        s->level = level;
-    }
-    return true;
+    bool code_span =
+        line.at[at] == '`' && span_find_char(span_from(line, end), '`') != SPAN_MISSING;
+    return *len >= 3 && !code_span ? line.at[at] : '\0';
 }
 
 struct heading {
@@ -256,38 +255,72 @@ struct heading {
     struct span title;
 };
 
-static size_t find_headings(struct span text, struct heading *headings, size_t most)
+/* Goes through a document line by line. */
+struct scanner {
+    struct span text;
+    size_t at;
+    size_t before;    /* where the last line began */
+    struct span last; /* that line; empty where it cannot be underlined */
+    char fence;       /* of the code block it is in, '\0': none */
+    size_t fence_len;
+};
+
+/* Whether the line is fenced code, or the fence itself. */
+static bool in_fence(struct scanner *scan, struct span line)
 {
-    size_t n = 0, fence_len = 0, before = 0;
-    char fence = '\0';
-    struct span last = SPAN_NONE;
-    for (size_t at = 0, next; at < text.len && n < most; before = at, at = next) {
-        struct span line = line_at(text, at, &next);
-        size_t len = 0;
-        char mark = fence_of(line, &len);
-        if (fence != '\0') {
-            if (mark == fence && len >= fence_len && span_trim(line).len == len) {
-                fence = '\0';
-            }
-            last = SPAN_NONE;
+    size_t len = 0;
+    char mark = fence_of(line, &len);
+    if (scan->fence == '\0') {
+        scan->fence = mark;
+        scan->fence_len = len;
+        return mark != '\0';
+    }
+    if (mark == scan->fence && len >= scan->fence_len && span_trim(line).len == len) {
+        scan->fence = '\0';
+    }
+    return true;
+}
+
+static bool next_heading(struct scanner *scan, struct heading *out)
+{
+    while (scan->at < scan->text.len) {
+        size_t at = scan->at, before = scan->before;
+        struct span line = line_at(scan->text, at, &scan->at), last = scan->last, title;
+        bool code = in_fence(scan, line);
+        scan->before = at;
+        scan->last = code ? SPAN_NONE : line;
+        if (code) {
             continue;
         }
-        if (mark != '\0') {
-            fence = mark;
-            fence_len = len;
-            last = SPAN_NONE;
-            continue;
-        }
-        struct span title;
         uint32_t level = atx_heading(line, &title);
         if (level > 0) {
-            headings[n++] = (struct heading){at, level, title};
-        } else if (is_paragraph(last) && (level = setext_level(line)) > 0) {
-            headings[n++] = (struct heading){before, level, span_trim(last)};
+            *out = (struct heading){at, level, title};
+            return true;
         }
-        last = line;
+        if (is_paragraph(last) && (level = setext_level(line)) > 0) {
+            *out = (struct heading){before, level, span_trim(last)};
+            return true;
+        }
     }
-    return n;
+    return false;
+}
+
+/* A heading with `following` words up to the next one: does it begin a section, and what of the
+ * title. */
+static bool take_heading(struct splitter *s, const struct heading *heading, size_t following)
+{
+    bool enough = s->words > 0 && s->words >= s->limits->words_least;
+    bool too_long = s->words > 0 && s->words + following > s->limits->words_most;
+    bool closes = (heading->level <= HEADING_OWN_SECTION && enough) || too_long;
+    if (closes && !close_section(s, heading->at)) {
+        return false;
+    }
+    if (closes || !enough) { /* a few words before it at most: it names the section */
+        s->title = heading->title;
+        s->level = heading->level;
+    }
+    s->words += following;
+    return true;
 }
 
 static struct status too_many(const struct document_limits *limits, struct arena *arena)
@@ -326,12 +359,7 @@ struct status document_split(struct span bytes, enum document_type type,
 {
     struct document document;
     TRY(begin(bytes, limits, arena, &document));
-    size_t most = 8 * limits->sections_most;
-    struct heading *headings = ARENA_ARRAY(arena, struct heading, most);
-    size_t n = type == DOCUMENT_MARKDOWN ? find_headings(document.text, headings, most) : 0;
-    if (n == most) {
-        return too_many(limits, arena);
-    }
+    struct scanner scan = {.text = document.text};
     struct splitter s = {
         .text = document.text,
         .limits = limits,
@@ -339,18 +367,21 @@ struct status document_split(struct span bytes, enum document_type type,
         .out = &document,
         .title = SPAN("Beginning"),
     };
-    for (size_t i = 0; i < n; i++) {
-        size_t end = i + 1 < n ? headings[i + 1].at : document.text.len;
-        size_t following =
-            document_words(span_of(document.text.at + headings[i].at, end - headings[i].at));
-        if (!take_heading(&s, headings[i].at, headings[i].level, headings[i].title, following)) {
+    struct heading heading, next;
+    bool more = type == DOCUMENT_MARKDOWN && next_heading(&scan, &heading);
+    s.words = document_words(span_first(document.text, more ? heading.at : document.text.len));
+    for (; more; heading = next) {
+        more = next_heading(&scan, &next);
+        size_t end = more ? next.at : document.text.len;
+        size_t following = document_words(span_of(document.text.at + heading.at, end - heading.at));
+        if (!take_heading(&s, &heading, following)) {
             return too_many(limits, arena);
         }
     }
     if (!close_section(&s, document.text.len)) {
         return too_many(limits, arena);
     }
-    if (document.n_sections > 0 && s.begin < document.text.len) {
+    if (s.begin < document.text.len) { /* white space at the end */
         struct document_section *last = &document.sections[document.n_sections - 1];
         last->text.len = document.text.len - (last->offset - document.mark);
     }

@@ -57,6 +57,8 @@ struct status document_whole(struct span bytes, struct span title,
                              const struct document_limits *limits, struct arena *arena,
                              struct document *out) NODISCARD;
 
+/* By white space; what has none for long (scripts without spaces, encoded data) counts as several.
+ */
 size_t document_words(struct span text);
 
 #endif

@@ -41,7 +41,7 @@ struct status ledger_record(struct rpc *rpc, const void *arg)
         }
     }
     Analyzer__RecordResponse response = ANALYZER__RECORD_RESPONSE__INIT;
-    TRY(store_record(analyzer->store, request, clock_wall_ms(), arena, &response));
+    TRY(store_take_records(analyzer->store, request, clock_wall_ms(), arena, &response));
     METRIC_ADD(analyzer->metrics.records_total, response.stored, "stored");
     METRIC_ADD(analyzer->metrics.records_total, response.duplicates, "duplicate");
     METRIC_ADD(analyzer->metrics.records_total, (double)response.n_conflicting_call_ids,

@@ -2,8 +2,9 @@
  * prompt.h -- what the model is asked, and what an answer must look like.
  *
  * Floor 6, pure. Instructions and data are apart: the section stands between tags that carry a
- * random number, so that no text inside it can end it. Invisible characters are taken out of the
- * data and reported. The schema in the instructions is the one result.h parses.
+ * random number, so that no text inside it can end it; title, focus and earlier findings are JSON
+ * strings. Invisible characters are taken out of all of them, and reported of the section. The
+ * schema in the instructions is the one result.h parses.
  */
 #ifndef PRISM_ANALYZER_PROMPT_H
 #define PRISM_ANALYZER_PROMPT_H
@@ -18,7 +19,7 @@
 
 /* Tokens of the prompt of version 1.0 without its section, by estimate_text: the baseline that
  * savings are reported against. A test recounts it from the reference data. */
-#define PROMPT_VERBOSE_TOKENS 140
+#define PROMPT_VERBOSE_TOKENS 142
 
 struct prompt_finding {
     const char *title;

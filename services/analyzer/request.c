@@ -9,8 +9,9 @@
 #define TOKENS_MOST    128000
 #define THINKING_LEAST 1024
 #define MODELS_MOST    16
+#define NAME_MOST      256
 
-struct status request_tenant(struct rpc *rpc, const char *field, const char **out)
+struct status request_take_tenant(struct rpc *rpc, const char *field, const char **out)
 {
     const char *from_metadata = task_context()->tenant;
     if (field[0] == '\0') {
@@ -34,6 +35,11 @@ struct status request_options(struct rpc *rpc, const Analyzer__AnalysisOptions *
     }
     if (options->n_models > MODELS_MOST || options->n_tiers > MODELS_MOST) {
         return rpc_bad_field(rpc, "options.models", "more than 16 models or tiers");
+    }
+    for (size_t i = 0; i < options->n_models; i++) {
+        if (strlen(options->models[i]) > NAME_MOST) {
+            return rpc_bad_field(rpc, "options.models", "a name longer than 256 bytes");
+        }
     }
     if (options->n_models > 0 && options->n_tiers > 0) {
         return rpc_bad_field(rpc, "options.tiers", "models and tiers cannot both be given");
@@ -60,6 +66,25 @@ struct status request_options(struct rpc *rpc, const Analyzer__AnalysisOptions *
     return STATUS_SUCCESS;
 }
 
+struct split {
+    struct span bytes;
+    struct span name;
+    enum document_type type;
+    const struct document_limits *limits;
+    bool single_section;
+    struct arena *arena;
+    struct document *out;
+    struct status status;
+};
+
+/* Any thread: the task waits and leaves its arena alone. */
+static void run_split(void *arg)
+{
+    struct split *s = arg;
+    s->status = s->single_section ? document_whole(s->bytes, s->name, s->limits, s->arena, s->out)
+                                  : document_split(s->bytes, s->type, s->limits, s->arena, s->out);
+}
+
 struct status request_document(struct rpc *rpc, const struct analyzer *analyzer,
                                const Analyzer__Document *document, const char *field,
                                bool single_section, struct document *out)
@@ -81,12 +106,17 @@ struct status request_document(struct rpc *rpc, const struct analyzer *analyzer,
     if (document->source_case == ANALYZER__DOCUMENT__SOURCE_URI) {
         return status_of(REASON_SOURCE_NOT_BUILT, NULL);
     }
-    enum document_type type;
-    struct span name = span_str(document->display_name);
-    struct span bytes = span_of(document->content.data, document->content.len);
-    TRY(document_type(span_str(document->media_type), name, &type));
-    return single_section ? document_whole(bytes, name, &limits, rpc_arena(rpc), out)
-                          : document_split(bytes, type, &limits, rpc_arena(rpc), out);
+    struct split split = {
+        .bytes = span_of(document->content.data, document->content.len),
+        .name = span_str(document->display_name),
+        .limits = &limits,
+        .single_section = single_section,
+        .arena = rpc_arena(rpc),
+        .out = out,
+    };
+    TRY(document_type(span_str(document->media_type), split.name, &split.type));
+    TRY(loop_work_over(split.bytes.len, run_split, &split));
+    return split.status;
 }
 
 struct status request_task(struct rpc *rpc, const char *tenant, const char *name, const char **id)

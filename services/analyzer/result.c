@@ -44,30 +44,46 @@ static bool is_blank(char c)
     return c == ' ' || c == '\n' || c == '\t' || c == '\r';
 }
 
-/* Length of the match of evidence at the start of text, any run of white space matching any other;
- * 0 when there is none. */
-static size_t match_folded(struct span text, struct span evidence)
+/* Every run of white space as one space. */
+static void add_folded(struct buf *out, struct span text)
 {
-    size_t t = 0, e = 0;
-    while (e < evidence.len) {
-        if (t >= text.len) {
-            return 0;
-        }
-        if (is_blank(evidence.at[e])) {
-            if (!is_blank(text.at[t])) {
-                return 0;
-            }
-            while (e < evidence.len && is_blank(evidence.at[e])) {
-                e++;
-            }
-            while (t < text.len && is_blank(text.at[t])) {
-                t++;
-            }
-        } else if (evidence.at[e++] != text.at[t++]) {
-            return 0;
+    for (size_t i = 0; i < text.len; i++) {
+        if (!is_blank(text.at[i])) {
+            buf_add_char(out, text.at[i]);
+        } else if (i == 0 || !is_blank(text.at[i - 1])) {
+            buf_add_char(out, ' ');
         }
     }
-    return t;
+}
+
+/* Where the first `folded` bytes of the folded text end in the text. */
+static size_t unfolded(struct span text, size_t folded)
+{
+    size_t at = 0;
+    for (; folded > 0; folded--) {
+        bool blank = is_blank(text.at[at++]);
+        while (blank && at < text.len && is_blank(text.at[at])) {
+            at++;
+        }
+    }
+    return at;
+}
+
+static bool locate_folded(struct span section, struct span evidence, size_t *offset, size_t *len)
+{
+    CLEANUP(buf_clear) struct buf hay;
+    CLEANUP(buf_clear) struct buf needle;
+    buf_init(&hay, section.len);
+    buf_init(&needle, evidence.len);
+    add_folded(&hay, section);
+    add_folded(&needle, evidence);
+    size_t at = span_find(buf_span(&hay), buf_span(&needle));
+    if (at == SPAN_MISSING) {
+        return false;
+    }
+    *offset = unfolded(section, at);
+    *len = unfolded(section, at + needle.len) - *offset;
+    return true;
 }
 
 bool result_locate(struct span section, struct span evidence, size_t *offset, size_t *len)
@@ -77,22 +93,39 @@ bool result_locate(struct span section, struct span evidence, size_t *offset, si
         return false;
     }
     size_t at = span_find(section, evidence);
-    if (at != SPAN_MISSING) {
-        *offset = at;
-        *len = evidence.len;
-        return true;
+    if (at == SPAN_MISSING) {
+        return locate_folded(section, evidence, offset, len);
     }
-    for (size_t i = 0; i < section.len; i++) {
-        if (section.at[i] == evidence.at[0]) {
-            size_t matched = match_folded(span_from(section, i), evidence);
-            if (matched > 0) {
-                *offset = i;
-                *len = matched;
-                return true;
-            }
+    *offset = at;
+    *len = evidence.len;
+    return true;
+}
+
+/* Where the first `len` bytes of data end in text. */
+static size_t end_in_text(struct span text, struct span data, size_t len)
+{
+    size_t at = 0;
+    for (size_t done = 0; done < len;) {
+        struct span rest = span_from(data, done), here = span_from(text, at);
+        struct span next = span_first(rest, utf8_sequence(rest));
+        bool same = span_starts(here, next);
+        at += same ? next.len : utf8_sequence(here);
+        done += same ? next.len : 0;
+    }
+    return at;
+}
+
+void result_move_evidence(Analyzer__SectionResult *result, struct span data, struct span text)
+{
+    for (size_t i = 0; i < result->n_findings; i++) {
+        Analyzer__Finding *finding = result->findings[i];
+        if (finding->verified) {
+            size_t begin = finding->evidence_offset, end = begin + finding->evidence_length;
+            size_t first = utf8_sequence(span_from(data, begin));
+            finding->evidence_offset = end_in_text(text, data, begin + first) - first;
+            finding->evidence_length = end_in_text(text, data, end) - finding->evidence_offset;
         }
     }
-    return false;
 }
 
 /* --- one answer ------------------------------------------------------------------------------- */
@@ -225,7 +258,7 @@ bool result_parse(struct span answer, struct span section, struct arena *arena,
 
 /* --- roll-up ---------------------------------------------------------------------------------- */
 
-static bool has_answer(const Analyzer__SectionResult *result)
+bool result_has_answer(const Analyzer__SectionResult *result)
 {
     return result->outcome == ANALYZER__OUTCOME__OUTCOME_OK ||
            result->outcome == ANALYZER__OUTCOME__OUTCOME_REPAIRED;
@@ -253,8 +286,8 @@ static Analyzer__DocumentTotals *totals_of(Analyzer__SectionResult **results, si
     for (size_t i = 0; i < n; i++) {
         const Analyzer__SectionResult *result = results[i];
         const Analyzer__AnalysisMetadata *metadata = result->metadata;
-        totals->sections_succeeded += has_answer(result);
-        totals->sections_failed += !has_answer(result);
+        totals->sections_succeeded += result_has_answer(result);
+        totals->sections_failed += !result_has_answer(result);
         totals->findings += (uint32_t)result->n_findings;
         for (size_t k = 0; k < result->n_findings; k++) {
             totals->findings_verified += result->findings[k]->verified;
@@ -286,7 +319,8 @@ static void count_levels(Analyzer__SectionResult **results, size_t n, struct are
         analyzer__level_count__init(count);
         count->level = levels[l].level;
         for (size_t i = 0; i < n; i++) {
-            count->sections += has_answer(results[i]) && results[i]->risk_level == levels[l].level;
+            count->sections +=
+                result_has_answer(results[i]) && results[i]->risk_level == levels[l].level;
             for (size_t k = 0; k < results[i]->n_findings; k++) {
                 count->findings += results[i]->findings[k]->severity == levels[l].level;
             }
@@ -329,7 +363,7 @@ Analyzer__DocumentResult *result_roll_up(Analyzer__SectionResult **results, size
     out->n_sections = n;
     out->totals = totals_of(results, n, arena);
     for (size_t i = 0; i < n; i++) {
-        if (has_answer(results[i]) && results[i]->risk_level > out->overall_level) {
+        if (result_has_answer(results[i]) && results[i]->risk_level > out->overall_level) {
             out->overall_level = results[i]->risk_level;
         }
         out->simulated |= results[i]->metadata != NULL && results[i]->metadata->simulated;

@@ -27,6 +27,13 @@ bool result_parse(struct span answer, struct span section, struct arena *arena,
 /* Where evidence stands in section; false when it does not. */
 bool result_locate(struct span section, struct span evidence, size_t *offset, size_t *len);
 
+/* Moves the places of evidence from data, where they were looked up, to text: data without the
+ * characters that were taken out. */
+void result_move_evidence(Analyzer__SectionResult *result, struct span data, struct span text);
+
+/* Whether there is a valid answer: OUTCOME_OK or REPAIRED. */
+bool result_has_answer(const Analyzer__SectionResult *result);
+
 /* "Medium-High" and back; UNSPECIFIED and "" when it is none. */
 Analyzer__RiskLevel result_level(struct span word);
 const char *result_level_word(Analyzer__RiskLevel level);

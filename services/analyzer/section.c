@@ -49,7 +49,7 @@ struct status section_analyze(struct rpc *rpc, const void *arg)
     struct analyzer *analyzer = rpc_service(rpc);
     struct document document;
     struct section_job job = {.task_id = "", .section_id = "s0001", .options = request->options};
-    TRY(request_tenant(rpc, request->tenant, &job.tenant));
+    TRY(request_take_tenant(rpc, request->tenant, &job.tenant));
     TRY(request_options(rpc, request->options));
     if (request->n_previous_findings > EARLIER_MOST) {
         return rpc_bad_field(rpc, "previous_findings", "more than 256");

@@ -26,7 +26,9 @@ static const char *const schema[] = {
     " priority INTEGER NOT NULL, created_ms INTEGER NOT NULL, not_before_ms INTEGER NOT NULL "
     "DEFAULT 0,"
     " state INTEGER NOT NULL, run INTEGER NOT NULL DEFAULT 0, context BLOB,"
-    " outcome INTEGER NOT NULL DEFAULT 0, risk_level INTEGER NOT NULL DEFAULT 0, result BLOB,"
+    " outcome INTEGER NOT NULL DEFAULT 0, risk_level INTEGER NOT NULL DEFAULT 0, summary BLOB, "
+    "result "
+    "BLOB,"
     " UNIQUE(task_id, place));"
     "CREATE INDEX sections_queue ON sections(priority, created_ms, task_id, place) WHERE state = 1;"
     "CREATE TABLE events("
@@ -43,7 +45,7 @@ static const char *const schema[] = {
 
 char *store_section_id(uint32_t index, struct arena *arena)
 {
-    return arena_printf(arena, "s%04u", index + 1);
+    return arena_printf(arena, STORE_SECTION_ID, index + 1);
 }
 
 Google__Protobuf__Timestamp *store_timestamp(uint64_t wall_ms, struct arena *arena)
@@ -74,7 +76,11 @@ struct status store_unpack(const struct ProtobufCMessageDescriptor *type, struct
                            struct arena *arena, void *out)
 {
     void *message;
-    if (!status_ok(rpc_unpack(type, bytes, arena, &message))) {
+    struct status s = rpc_unpack(type, bytes, arena, &message);
+    if (s.reason == REASON_MESSAGE_TOO_COMPLEX) {
+        return status_of(REASON_MESSAGE_TOO_LARGE, "what is stored does not fit one answer");
+    }
+    if (!status_ok(s)) {
         return status_of(REASON_STORE_CORRUPT, "a stored message cannot be read");
     }
     *(void **)out = message;
@@ -124,26 +130,40 @@ struct status store_append_state(struct db_tx *tx, const char *task_id, uint32_t
     return store_append(tx, task_id, (Analyzer__AnalysisEvent *[]){&event}, 1, now_ms, arena);
 }
 
-struct status store_results(struct db_tx *tx, const char *task_id, struct arena *arena,
-                            Analyzer__SectionResult ***out, size_t *n)
+bool store_wants(const struct store_view *view, const char *section_id)
+{
+    for (size_t i = 0; i < view->n_section_ids; i++) {
+        if (strcmp(view->section_ids[i], section_id) == 0) {
+            return true;
+        }
+    }
+    return view->n_section_ids == 0;
+}
+
+struct status store_results(struct db_tx *tx, const char *task_id, const struct store_view *view,
+                            struct arena *arena, Analyzer__SectionResult ***out, size_t *n)
 {
     int64_t most;
-    bool found;
-    TRY(store_one_int(tx, "SELECT sections FROM tasks WHERE id = ?",
+    bool found, more;
+    TRY(store_one_int(tx, "SELECT count(*) FROM sections WHERE task_id = ? AND result IS NOT NULL",
                       DB_BIND(DB_TEXT(span_str(task_id))), &most, &found));
     CLEANUP(db_end) struct db_rows *rows = NULL;
-    TRY(db_query(
-        tx, "SELECT result FROM sections WHERE task_id = ? AND result IS NOT NULL ORDER BY place",
-        DB_BIND(DB_TEXT(span_str(task_id))), &rows));
+    TRY(db_query(tx,
+                 "SELECT place, summary, result FROM sections WHERE task_id = ?"
+                 " AND result IS NOT NULL ORDER BY place",
+                 DB_BIND(DB_TEXT(span_str(task_id))), &rows));
     Analyzer__SectionResult **results =
         ARENA_ARRAY(arena, Analyzer__SectionResult *, (size_t)most + 1);
-    size_t count = 0;
-    for (bool more; status_ok(db_row(rows, &more)) && more && count < (size_t)most; count++) {
-        TRY(store_unpack(&analyzer__section_result__descriptor, db_bytes(rows, 0), arena,
-                         &results[count]));
+    for (int64_t i = 0; i < most; i++) {
+        TRY(db_row(rows, &more));
+        char id[16];
+        snprintf(id, sizeof(id), STORE_SECTION_ID, (uint32_t)db_int(rows, 0) + 1);
+        bool whole = view->view == ANALYZER__TASK_VIEW__TASK_VIEW_FULL && store_wants(view, id);
+        TRY(store_unpack(&analyzer__section_result__descriptor, db_bytes(rows, whole ? 2 : 1),
+                         arena, &results[i]));
     }
     *out = results;
-    *n = count;
+    *n = (size_t)most;
     return STATUS_SUCCESS;
 }
 
@@ -163,16 +183,18 @@ struct status store_open(struct loop *loop, const char *state_dir, struct store 
         snprintf(detail, sizeof(detail), "state_dir %s: no such directory", state_dir);
         return status_of(REASON_STORE_FAILED, detail);
     }
-    CLEANUP(alloc_drop) char *path = NULL;
-    struct buf name;
-    buf_init(&name, 4096);
-    buf_addf(&name, "%s/analyzer.sqlite", state_dir);
-    path = buf_take(&name);
+    CLEANUP(arena_drop) struct arena *arena = arena_new(65536);
+    struct db_options options = {.path = arena_printf(arena, "%s/analyzer.sqlite", state_dir),
+                                 .schema = schema,
+                                 .n_schema = ARRAY_LEN(schema),
+                                 .arena = arena};
     struct db *db;
-    TRY(db_open(loop,
-                &(struct db_options){.path = path, .schema = schema, .n_schema = ARRAY_LEN(schema)},
-                &db));
-    struct status s = db_write(db, requeue_all, NULL);
+    struct status s = db_open(loop, &options, &db);
+    if (!status_ok(s)) {
+        snprintf(detail, sizeof(detail), "%s", status_text(s));
+        return status_of(s.reason, detail);
+    }
+    s = db_write(db, requeue_all, NULL);
     if (!status_ok(s)) {
         db_close(db);
         return s;

@@ -1,7 +1,7 @@
 /*
  * store.h -- everything of the analyzer that outlives a process.
  *
- * Floor 6, tasks on the loop thread. SQLite behind it (store.c, store_schema.c). Each function is
+ * Floor 6, tasks on the loop thread. SQLite behind it. Each function is
  * one transaction: when it returns OK it is on disk. Memory of what is returned is the arena's.
  *
  * A task's events have sequence numbers without gaps; they are written together with what they
@@ -45,9 +45,16 @@ struct store_submit {
 struct status store_submit(struct store *store, const struct store_submit *submit,
                            struct arena *arena, const char **id, bool *existed) NODISCARD PARKS;
 
-/* The task with its sections; results for RESULTS and FULL. TASK_UNKNOWN. */
+struct store_view {
+    Analyzer__TaskView view;
+    char *const *section_ids; /* results of these only; none: of all */
+    size_t n_section_ids;
+};
+
+/* The task with its sections; results for RESULTS and FULL, rolled up over all of them.
+ * TASK_UNKNOWN; MESSAGE_TOO_LARGE when they do not fit the arena. */
 struct status store_get(struct store *store, const char *tenant, const char *id,
-                        Analyzer__TaskView view, struct arena *arena,
+                        const struct store_view *view, struct arena *arena,
                         Analyzer__Task **out) NODISCARD PARKS;
 
 struct store_page {
@@ -116,8 +123,8 @@ struct status store_read_events(struct store *store, const char *tenant, const c
  */
 
 /* Takes records, each once by call id; *response says what became of them. */
-struct status store_record(struct store *store, const Analyzer__RecordRequest *request,
-                           uint64_t now_ms, struct arena *arena,
-                           Analyzer__RecordResponse *response) NODISCARD PARKS;
+struct status store_take_records(struct store *store, const Analyzer__RecordRequest *request,
+                                 uint64_t now_ms, struct arena *arena,
+                                 Analyzer__RecordResponse *response) NODISCARD PARKS;
 
 #endif

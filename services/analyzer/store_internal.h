@@ -21,7 +21,8 @@ struct store {
     struct db *db;
 };
 
-/* "s0003" */
+/* "s0003", of the index + 1 */
+#define STORE_SECTION_ID "s%04u"
 char *store_section_id(uint32_t index, struct arena *arena);
 Google__Protobuf__Timestamp *store_timestamp(uint64_t wall_ms,
                                              struct arena *arena); /* NULL for 0 */
@@ -39,10 +40,14 @@ struct status store_append_state(struct db_tx *tx, const char *task_id, uint32_t
 struct status store_one_int(struct db_tx *tx, const char *sql, const struct db_value *values,
                             size_t n, int64_t *out, bool *found) NODISCARD;
 
-/* All results of a task in the order of its sections. */
-struct status store_results(struct db_tx *tx, const char *task_id, struct arena *arena,
-                            Analyzer__SectionResult ***out, size_t *n) NODISCARD;
+/* All results of a task in the order of its sections: as a whole where view is FULL and wants the
+ * section, else without thinking and raw output, which are most of their bytes. */
+struct status store_results(struct db_tx *tx, const char *task_id, const struct store_view *view,
+                            struct arena *arena, Analyzer__SectionResult ***out,
+                            size_t *n) NODISCARD;
+bool store_wants(const struct store_view *view, const char *section_id);
 
+/* MESSAGE_TOO_LARGE when it does not fit the arena. */
 struct status store_unpack(const struct ProtobufCMessageDescriptor *type, struct span bytes,
                            struct arena *arena, void *out) NODISCARD;
 

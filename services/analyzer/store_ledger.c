@@ -19,13 +19,15 @@ static struct span bytes_of(ProtobufCBinaryData data)
     return span_of(data.data, data.len);
 }
 
-static struct status take(struct db_tx *tx, struct record_job *job, Analyzer__CallRecord *record)
+/* What is stored is the record as it came: when it was taken stands beside it. */
+static struct status take(struct db_tx *tx, struct record_job *job,
+                          const Analyzer__CallRecord *record)
 {
     Analyzer__RecordResponse *response = job->response;
     CLEANUP(arena_drop) struct arena *arena = arena_new(RECORD_ARENA);
-    record->record_time = store_timestamp(job->now_ms, job->arena);
-    uint64_t started =
-        record->start_time != NULL ? (uint64_t)record->start_time->seconds * 1000 : 0;
+    const Google__Protobuf__Timestamp *start = record->start_time;
+    int64_t started = start != NULL ? start->seconds * 1000 + start->nanos / 1000000 : 0;
+    struct span packed = rpc_pack(record, arena);
     size_t stored;
     TRY(db_exec(tx,
                 "INSERT INTO calls(call_id, tenant, router, sequence, task_id, started_ms, "
@@ -34,7 +36,7 @@ static struct status take(struct db_tx *tx, struct record_job *job, Analyzer__Ca
                 DB_BIND(DB_BLOB(bytes_of(record->call_id)), DB_TEXT(span_str(record->tenant)),
                         DB_BLOB(bytes_of(record->router_instance)), DB_INT(record->sequence),
                         DB_TEXT(span_str(record->task_id)), DB_INT(started), DB_INT(job->now_ms),
-                        DB_BLOB(rpc_pack(record, arena))),
+                        DB_BLOB(packed)),
                 &stored));
     if (stored > 0) {
         response->stored++;
@@ -42,10 +44,8 @@ static struct status take(struct db_tx *tx, struct record_job *job, Analyzer__Ca
     }
     int64_t same;
     bool found;
-    TRY(store_one_int(tx, "SELECT 1 FROM calls WHERE call_id = ? AND router = ? AND sequence = ?",
-                      DB_BIND(DB_BLOB(bytes_of(record->call_id)),
-                              DB_BLOB(bytes_of(record->router_instance)), DB_INT(record->sequence)),
-                      &same, &found));
+    TRY(store_one_int(tx, "SELECT 1 FROM calls WHERE call_id = ? AND record = ?",
+                      DB_BIND(DB_BLOB(bytes_of(record->call_id)), DB_BLOB(packed)), &same, &found));
     if (found) {
         response->duplicates++;
     } else {
@@ -63,7 +63,8 @@ static struct status find_gaps(struct db_tx *tx, struct record_job *job, Protobu
         tx,
         "SELECT sequence + 1, next - 1 FROM (SELECT sequence, lead(sequence) OVER (ORDER BY "
         "sequence)"
-        " AS next FROM (SELECT 0 AS sequence UNION ALL SELECT sequence FROM calls WHERE router = ?1"
+        " AS next FROM (SELECT max(0, max(sequence) - ?2) AS sequence FROM calls WHERE router = ?1"
+        " UNION SELECT sequence FROM calls WHERE router = ?1"
         " AND sequence > (SELECT max(sequence) FROM calls WHERE router = ?1) - ?2))"
         " WHERE next > sequence + 1 LIMIT ?3",
         DB_BIND(DB_BLOB(bytes_of(router)), DB_INT(LOOK_BACK), DB_INT(GAPS_MOST)), &rows));
@@ -93,8 +94,9 @@ static struct status record_tx(struct db_tx *tx, void *arg)
                                   : STATUS_SUCCESS;
 }
 
-struct status store_record(struct store *store, const Analyzer__RecordRequest *request,
-                           uint64_t now_ms, struct arena *arena, Analyzer__RecordResponse *response)
+struct status store_take_records(struct store *store, const Analyzer__RecordRequest *request,
+                                 uint64_t now_ms, struct arena *arena,
+                                 Analyzer__RecordResponse *response)
 {
     response->conflicting_call_ids =
         ARENA_ARRAY(arena, ProtobufCBinaryData, request->n_records + 1);

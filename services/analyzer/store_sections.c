@@ -3,10 +3,12 @@
 
 #include "analyzer/store_internal.h"
 #include "base/clock.h"
+#include "base/utf8.h"
 #include "codec/json.h"
 
 #define EVENTS_ARENA (16u << 20)
 #define CONTEXT_MOST (64u << 10)
+#define TITLE_MOST   200
 
 /* --- claim ------------------------------------------------------------------------------------ */
 
@@ -18,30 +20,66 @@ struct claim_job {
     uint64_t next_ms;
 };
 
-/* The gravest findings of sections that have ended, as JSON [[severity, title], ...]. */
+/* The gravest verified findings so far, those of one level in the order of the document. */
+struct gravest {
+    struct arena *arena;
+    struct {
+        Analyzer__RiskLevel level;
+        const char *title;
+    } rows[PROMPT_FINDINGS_MOST];
+    size_t n;
+};
+
+static void consider(struct gravest *gravest, const Analyzer__Finding *finding)
+{
+    size_t at = gravest->n;
+    while (at > 0 && gravest->rows[at - 1].level < finding->severity) {
+        at--;
+    }
+    if (!finding->verified || at == PROMPT_FINDINGS_MOST) {
+        return;
+    }
+    gravest->n += gravest->n < PROMPT_FINDINGS_MOST;
+    memmove(&gravest->rows[at + 1], &gravest->rows[at],
+            (gravest->n - 1 - at) * sizeof(gravest->rows[0]));
+    gravest->rows[at].level = finding->severity;
+    gravest->rows[at].title =
+        arena_string(gravest->arena, utf8_first(span_str(finding->title), TITLE_MOST));
+}
+
+static struct status find_gravest(struct db_tx *tx, const char *task_id, struct gravest *out)
+{
+    CLEANUP(db_end) struct db_rows *rows = NULL;
+    TRY(db_query(tx, "SELECT summary FROM sections WHERE task_id = ? AND state = ? ORDER BY place",
+                 DB_BIND(DB_TEXT(span_str(task_id)), DB_INT(STORE_SUCCEEDED)), &rows));
+    for (bool more;;) {
+        TRY(db_row(rows, &more));
+        if (!more) {
+            return STATUS_SUCCESS;
+        }
+        CLEANUP(arena_drop) struct arena *arena = arena_new(EVENTS_ARENA);
+        Analyzer__SectionResult *result;
+        TRY(store_unpack(&analyzer__section_result__descriptor, db_bytes(rows, 0), arena, &result));
+        for (size_t i = 0; i < result->n_findings; i++) {
+            consider(out, result->findings[i]);
+        }
+    }
+}
+
+/* What a section is told of those that have ended, as JSON [[severity, title], ...]. */
 static struct status make_context(struct db_tx *tx, const char *task_id, struct arena *arena,
                                   struct buf *out)
 {
-    Analyzer__SectionResult **results;
-    size_t n;
-    TRY(store_results(tx, task_id, arena, &results, &n));
+    struct gravest gravest = {.arena = arena};
+    TRY(find_gravest(tx, task_id, &gravest));
     struct json_writer w;
     json_writer_init(&w, out);
     json_begin_array(&w);
-    size_t taken = 0;
-    for (int level = ANALYZER__RISK_LEVEL__RISK_LEVEL_CRITICAL; level > 0; level--) {
-        for (size_t i = 0; i < n; i++) {
-            for (size_t k = 0; k < results[i]->n_findings && taken < PROMPT_FINDINGS_MOST; k++) {
-                const Analyzer__Finding *finding = results[i]->findings[k];
-                if ((int)finding->severity == level && finding->verified) {
-                    json_begin_array(&w);
-                    json_put_string(&w, span_str(result_level_word(finding->severity)));
-                    json_put_string(&w, span_first(span_str(finding->title), 200));
-                    json_end_array(&w);
-                    taken++;
-                }
-            }
-        }
+    for (size_t i = 0; i < gravest.n; i++) {
+        json_begin_array(&w);
+        json_put_string(&w, span_str(result_level_word(gravest.rows[i].level)));
+        json_put_string(&w, span_str(gravest.rows[i].title));
+        json_end_array(&w);
     }
     json_end_array(&w);
     return STATUS_SUCCESS;
@@ -212,7 +250,8 @@ static struct status end_task(struct db_tx *tx, struct run_job *job)
 
     Analyzer__SectionResult **results;
     size_t n;
-    TRY(store_results(tx, job->task_id, job->arena, &results, &n));
+    const struct store_view summaries = {.view = ANALYZER__TASK_VIEW__TASK_VIEW_RESULTS};
+    TRY(store_results(tx, job->task_id, &summaries, job->arena, &results, &n));
     Analyzer__AnalysisEvent event = ANALYZER__ANALYSIS_EVENT__INIT;
     event.event_case = ANALYZER__ANALYSIS_EVENT__EVENT_DOCUMENT_RESULT;
     event.document_result = result_roll_up(results, n, job->arena);
@@ -222,25 +261,24 @@ static struct status end_task(struct db_tx *tx, struct run_job *job)
                         job->arena);
 }
 
-static bool has_result(const Analyzer__SectionResult *result)
-{
-    return result->outcome == ANALYZER__OUTCOME__OUTCOME_OK ||
-           result->outcome == ANALYZER__OUTCOME__OUTCOME_REPAIRED;
-}
-
 static struct status finish_tx(struct db_tx *tx, void *arg)
 {
     struct run_job *job = arg;
     const Analyzer__SectionResult *result = job->result;
-    bool good = has_result(result);
+    bool good = result_has_answer(result);
     TRY(check_owner(tx, job));
-    TRY(db_exec(tx,
-                "UPDATE sections SET state = ?, outcome = ?, risk_level = ?, result = ?"
-                " WHERE task_id = ? AND place = ?",
-                DB_BIND(DB_INT(good ? STORE_SUCCEEDED : STORE_FAILED), DB_INT(result->outcome),
-                        DB_INT(result->risk_level), DB_BLOB(rpc_pack(result, job->arena)),
-                        DB_TEXT(span_str(job->task_id)), DB_INT(job->index)),
-                NULL));
+    Analyzer__SectionResult summary = *result;
+    summary.n_thinking = 0;
+    summary.raw_output = (ProtobufCBinaryData){0, NULL};
+    TRY(db_exec(
+        tx,
+        "UPDATE sections SET state = ?, outcome = ?, risk_level = ?, summary = ?, result = ?"
+        " WHERE task_id = ? AND place = ?",
+        DB_BIND(DB_INT(good ? STORE_SUCCEEDED : STORE_FAILED), DB_INT(result->outcome),
+                DB_INT(result->risk_level), DB_BLOB(rpc_pack(&summary, job->arena)),
+                DB_BLOB(rpc_pack(result, job->arena)), DB_TEXT(span_str(job->task_id)),
+                DB_INT(job->index)),
+        NULL));
     TRY(db_exec(tx, "UPDATE tasks SET ended = ended + 1, failed = failed + ? WHERE id = ?",
                 DB_BIND(DB_INT(good ? 0 : 1), DB_TEXT(span_str(job->task_id))), NULL));
 

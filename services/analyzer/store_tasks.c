@@ -3,6 +3,8 @@
 
 #include "analyzer/store_internal.h"
 
+#define ARENA_ROOM 65536
+
 /* --- submit ----------------------------------------------------------------------------------- */
 
 struct submit_job {
@@ -140,6 +142,14 @@ static struct status task_of(const struct db_rows *rows, struct arena *arena, An
     return STATUS_SUCCESS;
 }
 
+/* Unpacking may take all but a little of it, and what is ours to allocate must fit. */
+static struct status check_arena(const struct arena *arena)
+{
+    return arena_left(arena) >= ARENA_ROOM
+               ? STATUS_SUCCESS
+               : status_of(REASON_MESSAGE_TOO_LARGE, "what is stored does not fit one answer");
+}
+
 static struct status add_progress(struct db_tx *tx, const char *id, struct arena *arena,
                                   Analyzer__Task *task)
 {
@@ -151,7 +161,7 @@ static struct status add_progress(struct db_tx *tx, const char *id, struct arena
     CLEANUP(db_end) struct db_rows *rows = NULL;
     TRY(db_query(
         tx,
-        "SELECT place, title, level, start, length(text), state, run, outcome, risk_level, result"
+        "SELECT place, title, level, start, length(text), state, run, outcome, risk_level, summary"
         " FROM sections WHERE task_id = ? ORDER BY place",
         DB_BIND(DB_TEXT(span_str(id))), &rows));
     for (bool more; task->n_sections < (size_t)most;) {
@@ -159,6 +169,7 @@ static struct status add_progress(struct db_tx *tx, const char *id, struct arena
         if (!more) {
             break;
         }
+        TRY(check_arena(arena));
         Analyzer__SectionProgress *row = ARENA_NEW(arena, Analyzer__SectionProgress);
         analyzer__section_progress__init(row);
         row->index = (uint32_t)db_int(rows, 0);
@@ -182,21 +193,30 @@ static struct status add_progress(struct db_tx *tx, const char *id, struct arena
     return STATUS_SUCCESS;
 }
 
-static void strip(Analyzer__SectionResult **results, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        results[i]->n_thinking = 0;
-        results[i]->raw_output = (ProtobufCBinaryData){0, NULL};
-    }
-}
-
 struct get_job {
     const char *tenant;
     const char *id;
-    Analyzer__TaskView view;
+    const struct store_view *view;
     struct arena *arena;
     Analyzer__Task *task;
 };
+
+static struct status add_results(struct db_tx *tx, const struct get_job *job)
+{
+    Analyzer__SectionResult **results;
+    size_t n, kept = 0;
+    TRY(store_results(tx, job->id, job->view, job->arena, &results, &n));
+    TRY(check_arena(job->arena));
+    Analyzer__DocumentResult *result = result_roll_up(results, n, job->arena);
+    for (size_t i = 0; i < n; i++) {
+        if (store_wants(job->view, results[i]->section_id)) {
+            results[kept++] = results[i];
+        }
+    }
+    result->n_sections = kept;
+    job->task->result = result;
+    return STATUS_SUCCESS;
+}
 
 static struct status get_tx(struct db_tx *tx, void *arg)
 {
@@ -211,24 +231,18 @@ static struct status get_tx(struct db_tx *tx, void *arg)
     }
     TRY(task_of(rows, job->arena, &job->task));
     TRY(add_progress(tx, job->id, job->arena, job->task));
-    if (job->view != ANALYZER__TASK_VIEW__TASK_VIEW_RESULTS &&
-        job->view != ANALYZER__TASK_VIEW__TASK_VIEW_FULL) {
+    if (job->view->view != ANALYZER__TASK_VIEW__TASK_VIEW_RESULTS &&
+        job->view->view != ANALYZER__TASK_VIEW__TASK_VIEW_FULL) {
         return STATUS_SUCCESS;
     }
-    Analyzer__SectionResult **results;
-    size_t n;
-    TRY(store_results(tx, job->id, job->arena, &results, &n));
-    if (job->view == ANALYZER__TASK_VIEW__TASK_VIEW_RESULTS) {
-        strip(results, n);
-    }
-    job->task->result = result_roll_up(results, n, job->arena);
+    TRY(add_results(tx, job));
     uint64_t begin = (uint64_t)db_int(rows, 8), end = (uint64_t)db_int(rows, 11);
     job->task->result->totals->total_ms = end > begin ? end - begin : 0;
     return STATUS_SUCCESS;
 }
 
 struct status store_get(struct store *store, const char *tenant, const char *id,
-                        Analyzer__TaskView view, struct arena *arena, Analyzer__Task **out)
+                        const struct store_view *view, struct arena *arena, Analyzer__Task **out)
 {
     struct get_job job = {tenant, id, view, arena, NULL};
     TRY(db_read(store->db, get_tx, &job));

@@ -14,6 +14,10 @@
 #define PAGE_MOST       500
 #define TIMEOUT_MOST_MS (7ull * 24 * 3600 * 1000)
 #define REQUEST_ID_MOST 64
+#define ANSWER_ARENA    (32u << 20) /* apart from the call's, which must have room to the end */
+#define SECTIONS_MOST   256         /* that are asked for by id */
+
+static const struct store_view basic = {.view = ANALYZER__TASK_VIEW__TASK_VIEW_BASIC};
 
 /* --- submit ----------------------------------------------------------------------------------- */
 
@@ -37,11 +41,24 @@ static void request_digest(const Analyzer__SubmitAnalysisRequest *request, struc
     hash_sha256_end(hash, out);
 }
 
-static struct status reply_with_task(struct rpc *rpc, const char *tenant, const char *id,
-                                     Analyzer__TaskView view, Analyzer__Task **out) PARKS
+struct digesting {
+    struct span bytes;
+    uint8_t *sha256;
+};
+
+/* Any thread. */
+static void digest(void *arg)
+{
+    const struct digesting *digesting = arg;
+    hash_sha256(digesting->bytes, digesting->sha256);
+}
+
+static struct status get_task(struct rpc *rpc, const char *tenant, const char *id,
+                              const struct store_view *view, struct arena *arena,
+                              Analyzer__Task **out) PARKS
 {
     const struct analyzer *analyzer = rpc_service(rpc);
-    struct status s = store_get(analyzer->store, tenant, id, view, rpc_arena(rpc), out);
+    struct status s = store_get(analyzer->store, tenant, id, view, arena, out);
     if (s.reason == REASON_TASK_UNKNOWN) {
         return rpc_not_found(rpc, REASON_TASK_UNKNOWN, "prism.analyzer.v1.Task",
                              arena_printf(rpc_arena(rpc), "tenants/%s/tasks/%s", tenant, id));
@@ -56,7 +73,7 @@ struct status tasks_submit(struct rpc *rpc, const void *arg)
     struct arena *arena = rpc_arena(rpc);
     const char *tenant;
     struct document document;
-    TRY(request_tenant(rpc, request->tenant, &tenant));
+    TRY(request_take_tenant(rpc, request->tenant, &tenant));
     TRY(request_options(rpc, request->options));
     if (strlen(request->request_id) > REQUEST_ID_MOST) {
         return rpc_bad_field(rpc, "request_id", "longer than 64 bytes");
@@ -92,8 +109,9 @@ struct status tasks_submit(struct rpc *rpc, const void *arg)
         .tasks_most = analyzer->config->tasks_most,
         .tenant_tasks_most = analyzer->config->tenant_tasks_most,
     };
-    hash_sha256(span_of(request->document->content.data, request->document->content.len),
-                submit.sha256);
+    struct digesting content = {
+        span_of(request->document->content.data, request->document->content.len), submit.sha256};
+    TRY(loop_work_over(content.bytes.len, digest, &content));
     request_digest(request, submit.options, submit.sha256, submit.request_sha256);
 
     const char *made;
@@ -104,41 +122,27 @@ struct status tasks_submit(struct rpc *rpc, const void *arg)
             KV("bytes", document.text.len));
         workers_wake(analyzer->workers);
     }
+    CLEANUP(arena_drop) struct arena *answer = arena_new(ANSWER_ARENA);
     Analyzer__SubmitAnalysisResponse response = ANALYZER__SUBMIT_ANALYSIS_RESPONSE__INIT;
-    TRY(reply_with_task(rpc, tenant, made, ANALYZER__TASK_VIEW__TASK_VIEW_BASIC, &response.task));
+    TRY(get_task(rpc, tenant, made, &basic, answer, &response.task));
     return rpc_send(rpc, &response);
 }
 
 /* --- get -------------------------------------------------------------------------------------- */
 
-static bool is_wanted(const Analyzer__GetTaskRequest *request, const char *section_id)
-{
-    for (size_t i = 0; i < request->n_section_ids; i++) {
-        if (strcmp(request->section_ids[i], section_id) == 0) {
-            return true;
-        }
-    }
-    return request->n_section_ids == 0;
-}
-
 struct status tasks_get(struct rpc *rpc, const void *arg)
 {
     const Analyzer__GetTaskRequest *request = arg;
     const char *tenant, *id;
-    TRY(request_tenant(rpc, request->tenant, &tenant));
+    TRY(request_take_tenant(rpc, request->tenant, &tenant));
     TRY(request_task(rpc, tenant, request->name, &id));
+    if (request->n_section_ids > SECTIONS_MOST) {
+        return rpc_bad_field(rpc, "section_ids", "more than 256");
+    }
+    struct store_view view = {request->view, request->section_ids, request->n_section_ids};
+    CLEANUP(arena_drop) struct arena *answer = arena_new(ANSWER_ARENA);
     Analyzer__GetTaskResponse response = ANALYZER__GET_TASK_RESPONSE__INIT;
-    TRY(reply_with_task(rpc, tenant, id, request->view, &response.task));
-    Analyzer__DocumentResult *result = response.task->result;
-    size_t kept = 0;
-    for (size_t i = 0; result != NULL && i < result->n_sections; i++) {
-        if (is_wanted(request, result->sections[i]->section_id)) {
-            result->sections[kept++] = result->sections[i];
-        }
-    }
-    if (result != NULL) {
-        result->n_sections = kept;
-    }
+    TRY(get_task(rpc, tenant, id, &view, answer, &response.task));
     return rpc_send(rpc, &response);
 }
 
@@ -165,7 +169,7 @@ struct status tasks_list(struct rpc *rpc, const void *arg)
     struct analyzer *analyzer = rpc_service(rpc);
     struct arena *arena = rpc_arena(rpc);
     const char *tenant;
-    TRY(request_tenant(rpc, request->tenant, &tenant));
+    TRY(request_take_tenant(rpc, request->tenant, &tenant));
     if (request->page_size < 0) {
         return rpc_bad_field(rpc, "page_size", "is negative");
     }
@@ -183,9 +187,10 @@ struct status tasks_list(struct rpc *rpc, const void *arg)
         !read_token(request->page_token, page.states, arena, &page)) {
         return rpc_bad_field(rpc, "page_token", "does not belong to this request");
     }
+    CLEANUP(arena_drop) struct arena *answer = arena_new(ANSWER_ARENA);
     Analyzer__ListTasksResponse response = ANALYZER__LIST_TASKS_RESPONSE__INIT;
     size_t total;
-    TRY(store_list(analyzer->store, tenant, &page, arena, &response.tasks, &response.n_tasks,
+    TRY(store_list(analyzer->store, tenant, &page, answer, &response.tasks, &response.n_tasks,
                    &total));
     response.total_size = (int32_t)(total > INT32_MAX ? INT32_MAX : total);
     if (response.n_tasks == page.most) {
@@ -205,7 +210,7 @@ struct status tasks_cancel(struct rpc *rpc, const void *arg)
     const Analyzer__CancelTaskRequest *request = arg;
     struct analyzer *analyzer = rpc_service(rpc);
     const char *tenant, *id;
-    TRY(request_tenant(rpc, request->tenant, &tenant));
+    TRY(request_take_tenant(rpc, request->tenant, &tenant));
     TRY(request_task(rpc, tenant, request->name, &id));
     if (strlen(request->reason) > 256) {
         return rpc_bad_field(rpc, "reason", "longer than 256 bytes");
@@ -218,7 +223,8 @@ struct status tasks_cancel(struct rpc *rpc, const void *arg)
     } else if (s.reason != REASON_TASK_FINISHED && s.reason != REASON_TASK_UNKNOWN) {
         return s;
     }
+    CLEANUP(arena_drop) struct arena *answer = arena_new(ANSWER_ARENA);
     Analyzer__CancelTaskResponse response = ANALYZER__CANCEL_TASK_RESPONSE__INIT;
-    TRY(reply_with_task(rpc, tenant, id, ANALYZER__TASK_VIEW__TASK_VIEW_BASIC, &response.task));
+    TRY(get_task(rpc, tenant, id, &basic, answer, &response.task));
     return rpc_send(rpc, &response);
 }

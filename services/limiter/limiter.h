@@ -7,7 +7,7 @@
 #ifndef PRISM_LIMITER_LIMITER_H
 #define PRISM_LIMITER_LIMITER_H
 
-#include "app/config.h"
+#include "app/service.h"
 #include "base/metric.h"
 #include "limiter/audit.h"
 #include "limiter/engine.h"
@@ -22,6 +22,8 @@ struct limiter_config {
 #include "app/common.def"
 #include "limiter/config.def"
 };
+
+extern const struct service_spec limiter_spec;
 
 struct limiter_metrics {
 #define METRIC(kind, name, labels, help) struct metric *name;

@@ -103,10 +103,16 @@ int cli_complain(struct cli *cli, const char *what, const char *why)
     return CLI_FAILED;
 }
 
+/* What the text has not said already. */
 static void add_violations(struct buf *out, const struct status_violation *violations, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
-        buf_addf(out, "; %s: %s", violations[i].subject, violations[i].description);
+        const struct status_violation *violation = &violations[i];
+        if (violation->description != NULL &&
+            span_find(buf_span(out), span_str(violation->description)) == SPAN_MISSING) {
+            buf_addf(out, "; %s: %s", violation->subject != NULL ? violation->subject : "",
+                     violation->description);
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 /* Admission: asking the limiter, and waiting as long as it says. */
 #include <string.h>
 
+#include "base/utf8.h"
 #include "codec/hash.h"
 #include "codec/retry.h"
 #include "loop/task.h"
@@ -76,7 +77,7 @@ static void note_skipped(struct plan *plan, const Limiter__Judgement *j)
 /* The models of the last decision that were passed over; a decision replaces the one before. */
 static void note_skipped_models(struct plan *plan, const Limiter__Verdict *v)
 {
-    plan->n_skipped = 0;
+    plan->n_skipped = plan->n_unfit;
     for (size_t i = 0; i < v->n_judged; i++) {
         if (!is_pool(v->judged[i]->resource) && v->judged[i]->n_reasons > 0) {
             note_skipped(plan, v->judged[i]);
@@ -273,7 +274,7 @@ static struct status unanswered(struct router *router, struct plan *plan, const 
         return mine;
     }
     if (!lost) {
-        s.detail = arena_string(plan->arena, span_first(span_str(status_text(s)), 512));
+        s.detail = arena_string(plan->arena, utf8_first(span_str(status_text(s)), 512));
         s.more = NULL;
         return s; /* the limiter did not understand us: asking again will not help */
     }

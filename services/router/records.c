@@ -32,7 +32,7 @@ struct records {
     uint64_t sequence;
     uint64_t dropped;
     struct task *task;
-    struct op *wake; /* what the task waits for while the spool is empty */
+    struct bell news; /* there is something to send, or the end has come */
     struct op ended;
     uint64_t stop_ms; /* loop time by which the task ends, 0: not stopping */
 };
@@ -98,11 +98,7 @@ void records_add(struct router *router, const struct plan *plan, struct status s
     list_push_back(&records->spool, &spooled->link);
     records->n++;
     show(records);
-    if (records->wake != NULL) {
-        struct op *wake = records->wake;
-        records->wake = NULL;
-        op_done(wake, STATUS_SUCCESS);
-    }
+    bell_ring(&records->news);
 }
 
 static Analyzer__CallRecord **batch(struct records *records, struct arena *arena, size_t *n)
@@ -122,12 +118,26 @@ static Analyzer__CallRecord **batch(struct records *records, struct arena *arena
     return rows;
 }
 
+static void drop_first(struct records *records, size_t n)
+{
+    for (; n > 0; n--) {
+        free(CONTAINER_OF(list_pop_front(&records->spool), struct spooled, link));
+        records->n--;
+    }
+}
+
 static bool send_batch(struct records *records) PARKS
 {
     struct router *router = records->router;
     CLEANUP(arena_drop) struct arena *arena = arena_new(BATCH_ARENA);
     Analyzer__RecordRequest request = ANALYZER__RECORD_REQUEST__INIT;
     request.records = batch(records, arena, &request.n_records);
+    if (request.n_records == 0) { /* the first one cannot be read: it must not hold up the rest */
+        drop_first(records, 1);
+        records->dropped++;
+        METRIC_ADD(router->metrics.records_total, 1, "dropped");
+        return true;
+    }
     request.dropped = records->dropped;
     void *reply;
     struct status s = rpc_call(router->ledger, &analyzer__ledger_service__descriptor, "Record",
@@ -136,29 +146,10 @@ static bool send_batch(struct records *records) PARKS
         LOG(DEBUG, "ledger did not take records", KV("waiting", records->n), KV("err", s));
         return false;
     }
-    for (size_t i = 0; i < request.n_records; i++) {
-        free(CONTAINER_OF(list_pop_front(&records->spool), struct spooled, link));
-        records->n--;
-    }
+    drop_first(records, request.n_records);
     METRIC_ADD(router->metrics.records_total, (double)request.n_records, "sent");
     show(records);
     return true;
-}
-
-static void wake_cancel(struct op *op)
-{
-    op_done(op, STATUS_SUCCESS);
-}
-
-/* Until there is something to send, or the end. */
-static void wait_for_more(struct records *records) PARKS
-{
-    struct op wake;
-    op_init(&wake, records->router->loop, wake_cancel, NULL);
-    records->wake = &wake;
-    struct status s = op_wait(&wake);
-    records->wake = NULL;
-    (void)s; /* either way the spool is looked at again */
 }
 
 static void run(void *arg) PARKS
@@ -170,7 +161,9 @@ static void run(void *arg) PARKS
             if (stopping) {
                 break;
             }
-            wait_for_more(records);
+            bool news;
+            struct status s = bell_wait_until(&records->news, UINT64_MAX, &news);
+            (void)s; /* either way the spool is looked at again */
             continue;
         }
         if (send_batch(records)) {
@@ -205,16 +198,12 @@ void records_stop(struct records *records)
         return;
     }
     records->stop_ms = loop_now_ms(records->router->loop) + STOP_MS;
-    if (records->wake != NULL) {
-        op_done(records->wake, STATUS_SUCCESS);
-    }
+    bell_ring(&records->news);
     struct status s = op_wait_firmly(&records->ended);
     check(status_ok(s));
     if (records->n > 0) {
         LOG(ERROR, "call records lost at the end", KV("records", records->n));
     }
-    for (struct list *it; (it = list_pop_front(&records->spool)) != NULL;) {
-        free(CONTAINER_OF(it, struct spooled, link));
-    }
+    drop_first(records, records->n);
     free(records);
 }

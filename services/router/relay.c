@@ -1,6 +1,7 @@
 /* One attempt: a request to the provider, its events passed on as they come. */
 #include <string.h>
 
+#include "base/utf8.h"
 #include "codec/hash.h"
 #include "codec/json.h"
 #include "loop/task.h"
@@ -21,7 +22,8 @@ struct relay {
     bool has_thinking;
     bool has_answer;
     uint64_t sent_ms;
-    bool stopped; /* message_stop was seen */
+    bool began;   /* an event was seen */
+    bool stopped; /* and message_stop */
 
     /* The open block: blocks come one after the other. */
     Router__BlockType type;
@@ -37,20 +39,18 @@ static struct status put(struct relay *r, Router__GenerateResponse__EventCase wh
     Router__GenerateResponse response = ROUTER__GENERATE_RESPONSE__INIT;
     response.event_case = what;
     response.text_delta = event; /* a union of pointers */
+    r->attempt->output_sent |= what != ROUTER__GENERATE_RESPONSE__EVENT_ADMITTED;
     return r->sink->put(r->sink, &response);
 }
 
 static void first_token(struct relay *r)
 {
-    if (r->attempt->output_sent) {
+    if (r->plan->first_token_ms > 0) {
         return;
     }
     uint64_t now = loop_now_ms(r->router->loop);
-    r->attempt->output_sent = true;
+    r->plan->first_token_ms = now;
     r->attempt->ttft_ms = now - r->sent_ms;
-    if (r->plan->first_token_ms == 0) {
-        r->plan->first_token_ms = now;
-    }
     METRIC_OBSERVE(r->router->metrics.first_token_seconds, (double)r->attempt->ttft_ms / 1000,
                    r->grant->candidate->model->name);
 }
@@ -132,6 +132,7 @@ static struct status put_signature(struct relay *r, struct span signature) PARKS
     delta.index = r->index;
     delta.signature = binary(signature);
     hash_sha256_add(r->thinking, signature);
+    r->has_thinking = true;
     return put(r, ROUTER__GENERATE_RESPONSE__EVENT_SIGNATURE_DELTA, &delta);
 }
 
@@ -146,6 +147,18 @@ static struct status put_redacted(struct relay *r, struct span data) PARKS
     return put(r, ROUTER__GENERATE_RESPONSE__EVENT_REDACTED_THINKING, &redacted);
 }
 
+/* The pieces of an input are one JSON value, unless the answer was cut off inside it: then they are
+ * kept as a string, so that the block still is JSON. */
+static void put_input(struct json_writer *w, struct span pieces)
+{
+    CLEANUP(json_drop) struct json *whole = json_parse(pieces, NULL);
+    if (whole != NULL) {
+        json_put_raw(w, pieces);
+    } else {
+        json_put_string(w, pieces);
+    }
+}
+
 /* The object the block began with, its `input` replaced by what arrived in pieces. */
 static struct status put_raw(struct relay *r) PARKS
 {
@@ -158,9 +171,11 @@ static struct status put_raw(struct relay *r) PARKS
     struct span key;
     const struct json *value;
     for (size_t i = 0; json_member(start, i, &key, &value); i++) {
-        json_key(&w, arena_string(r->plan->arena, key));
+        buf_reset(&r->piece);
+        buf_add_span(&r->piece, key);
+        json_key(&w, buf_cstr(&r->piece));
         if (r->partial.len > 0 && span_eq(key, SPAN("input"))) {
-            json_put_raw(&w, buf_span(&r->partial));
+            put_input(&w, buf_span(&r->partial));
         } else {
             buf_reset(&r->piece);
             json_add(&r->piece, value);
@@ -286,11 +301,11 @@ static void message_delta(struct relay *r, const struct json *event)
     struct span word = json_string(json_get(delta, "stop_reason"));
     if (word.len > 0) {
         r->completed->stop_reason = stop_reason(word);
-        r->completed->stop_detail = arena_string(r->plan->arena, span_first(word, 64));
+        r->completed->stop_detail = arena_string(r->plan->arena, utf8_first(word, 64));
     }
     struct span sequence = json_string(json_get(delta, "stop_sequence"));
     if (sequence.len > 0) {
-        r->completed->stop_sequence = arena_string(r->plan->arena, span_first(sequence, 256));
+        r->completed->stop_sequence = arena_string(r->plan->arena, utf8_first(sequence, 256));
     }
     take_usage(r, json_get(event, "usage"));
 }
@@ -325,7 +340,7 @@ static struct status take_event(struct relay *r, struct span text) PARKS
     } else if (span_eq(type, SPAN("error"))) {
         struct span message = json_string(json_get(json_get(event, "error"), "message"));
         return status_of(REASON_TIER_FAILED,
-                         arena_string(r->plan->arena, span_first(message, 512)));
+                         arena_string(r->plan->arena, utf8_first(message, 512)));
     }
     return STATUS_SUCCESS; /* ping, and what does not exist yet */
 }
@@ -343,6 +358,7 @@ static struct status read_events(struct relay *r, struct bedrock_call *call) PAR
         if (event.len == 0) {
             return status_of(REASON_TIER_STREAM_BROKEN, "the stream ended before the answer did");
         }
+        r->began = true;
         TRY(take_event(r, event));
     }
 }
@@ -364,6 +380,22 @@ static struct status put_admitted(struct relay *r) PARKS
     admitted.skipped = r->plan->skipped;
     admitted.queue_ms = r->plan->queue_ms;
     return put(r, ROUTER__GENERATE_RESPONSE__EVENT_ADMITTED, &admitted);
+}
+
+/* A stream that broke, or an answer that never came, may have cost more than was seen; a refusal,
+ * also one that is the first event of a stream, has not. */
+static bool may_have_cost_more(const struct relay *r, const struct bedrock_reply *reply,
+                               enum reason reason)
+{
+    static const enum reason refusals[] = {REASON_TIER_THROTTLED, REASON_TIER_THROTTLED_DAILY,
+                                           REASON_TIER_UNAVAILABLE, REASON_TIER_NOT_READY,
+                                           REASON_UPSTREAM_REJECTED};
+    for (size_t i = 0; i < ARRAY_LEN(refusals) && !r->began; i++) {
+        if (reason == refusals[i]) {
+            return false;
+        }
+    }
+    return reply->dispatched && (reply->http_status == 200 || reply->http_status == 0);
 }
 
 static struct status exchange(struct relay *r, struct span body) PARKS
@@ -388,18 +420,33 @@ static struct status exchange(struct relay *r, struct span body) PARKS
         r->attempt->simulated = reply->simulated;
         r->attempt->dispatched = reply->dispatched;
         r->attempt->server_retry_ms = reply->server_retry_ms;
-        r->attempt->request_id = arena_string(r->plan->arena, span_first(reply->request_id, 128));
-        /* A stream that broke, or an answer that never came, may have cost more than was seen. */
-        r->attempt->usage_partial = !status_ok(s) && reply->dispatched &&
-                                    (reply->http_status == 200 || reply->http_status == 0);
+        if (utf8_valid(reply->request_id)) {
+            r->attempt->request_id =
+                arena_string(r->plan->arena, utf8_first(reply->request_id, 128));
+        }
+        r->attempt->usage_partial = !status_ok(s) && may_have_cost_more(r, reply, s.reason);
     }
     return status_copy(s, r->plan->arena);
 }
 
-static void take_hashes(struct relay *r, struct span body, struct record_hashes *hashes)
+struct body_making {
+    const Router__Generation *generation;
+    const struct candidate *candidate;
+    struct buf *body;
+    struct record_hashes *hashes;
+};
+
+/* Any thread: the task waits. */
+static void make_body(void *arg)
 {
-    hash_sha256(body, hashes->prompt);
-    hashes->has_prompt = true;
+    const struct body_making *making = arg;
+    reshape_add_body(making->body, making->generation, making->candidate);
+    hash_sha256(buf_span(making->body), making->hashes->prompt);
+    making->hashes->has_prompt = true;
+}
+
+static void take_hashes(struct relay *r, struct record_hashes *hashes)
+{
     hashes->has_thinking = r->has_thinking;
     hashes->has_answer = r->has_answer;
     hash_sha256_end(r->thinking, hashes->thinking);
@@ -468,15 +515,18 @@ struct status relay(struct router *router, struct plan *plan, struct grant *gran
     *attempt =
         (struct attempt){.candidate = grant->candidate, .number = (uint32_t)plan->n_attempts};
     router__completed__init(completed);
+    plan->first_token_ms = 0; /* of an attempt that broke */
 
     leases_hold(router->leases, grant);
-    reshape_add_body(&body, plan->generation, grant->candidate);
-    struct status s = buf_ok(&body)
-                          ? attempt_run(&r, buf_span(&body))
+    struct body_making making = {plan->generation, grant->candidate, &body, hashes};
+    struct status s = loop_work_over(reshape_bytes(plan->generation), make_body, &making);
+    if (status_ok(s)) {
+        s = buf_ok(&body) ? attempt_run(&r, buf_span(&body))
                           : status_of(REASON_MESSAGE_TOO_LARGE, "the prompt is larger than 25 MB");
+    }
     attempt->reason = s.reason;
     leases_drop(router->leases, grant);
-    take_hashes(&r, buf_span(&body), hashes);
+    take_hashes(&r, hashes);
     account(&r);
     buf_clear(&r.start);
     buf_clear(&r.partial);

@@ -1,7 +1,8 @@
 /*
  * The request as a model will take it. Rules: docs.anthropic.com extended thinking, and what
  * Bedrock answers when they are broken (400 and the attempt lost): max_tokens includes thinking;
- * with thinking there is no temperature; newer models refuse budgets and temperature always.
+ * with thinking there is no temperature and no beginning of the answer by the caller; newer models
+ * refuse budgets and temperature always.
  */
 #include <string.h>
 
@@ -26,12 +27,22 @@ static void note(struct candidate *c, struct arena *arena, const char *parameter
     c->reshapes[c->n_reshapes++] = row;
 }
 
+static bool begins_the_answer(const Router__Generation *g)
+{
+    return g->n_messages > 0 &&
+           g->messages[g->n_messages - 1]->role == ROUTER__ROLE__ROLE_ASSISTANT;
+}
+
 static void reshape_thinking(const Router__Generation *g, struct arena *arena, uint64_t content,
                              struct candidate *c)
 {
     uint64_t budget = g->thinking_budget_tokens;
     const char *asked = arena_printf(arena, "budget %u", g->thinking_budget_tokens);
     if (budget == 0) {
+        return;
+    }
+    if (begins_the_answer(g)) {
+        note(c, arena, "thinking", asked, "", "no model thinks when its answer is begun for it");
         return;
     }
     switch (c->model->thinking) {
@@ -136,6 +147,12 @@ void reshape(const struct router *router, const Router__Generation *g,
                       (c->thinking_budget > 0 || c->adaptive ? ESTIMATE_THINKING : 0);
 }
 
+static struct span thinking_text(const Router__ThinkingBlock *t)
+{
+    return t->text_bytes.len > 0 ? span_of(t->text_bytes.data, t->text_bytes.len)
+                                 : span_str(t->text);
+}
+
 static struct span block_text(const Router__ContentBlock *block)
 {
     switch (block->block_case) {
@@ -146,13 +163,27 @@ static struct span block_text(const Router__ContentBlock *block)
     case ROUTER__CONTENT_BLOCK__BLOCK_RAW_JSON:
         return span_of(block->raw_json.data, block->raw_json.len);
     case ROUTER__CONTENT_BLOCK__BLOCK_THINKING:
-        return span_str(block->thinking->text);
+        return thinking_text(block->thinking);
     case ROUTER__CONTENT_BLOCK__BLOCK_REDACTED_THINKING:
     case ROUTER__CONTENT_BLOCK__BLOCK__NOT_SET:
     case _ROUTER__CONTENT_BLOCK__BLOCK__CASE_IS_INT_SIZE:
         break;
     }
     return SPAN_NONE;
+}
+
+size_t reshape_bytes(const Router__Generation *g)
+{
+    size_t bytes = 0;
+    for (size_t i = 0; i < g->n_system; i++) {
+        bytes += block_text(g->system[i]).len;
+    }
+    for (size_t i = 0; i < g->n_messages; i++) {
+        for (size_t k = 0; k < g->messages[i]->n_content; k++) {
+            bytes += block_text(g->messages[i]->content[k]).len;
+        }
+    }
+    return bytes;
 }
 
 uint64_t reshape_input_tokens(const Router__Generation *g, const struct catalogue_model *model)
@@ -164,8 +195,10 @@ uint64_t reshape_input_tokens(const Router__Generation *g, const struct catalogu
     for (size_t i = 0; i < g->n_messages; i++) {
         tokens += ESTIMATE_PER_MESSAGE;
         for (size_t k = 0; k < g->messages[i]->n_content; k++) {
-            tokens +=
-                estimate_text(block_text(g->messages[i]->content[k]), model->tokenizer_per_mille);
+            const Router__ContentBlock *block = g->messages[i]->content[k];
+            if (!left_out(block, model)) {
+                tokens += estimate_text(block_text(block), model->tokenizer_per_mille);
+            }
         }
     }
     return tokens;
@@ -198,9 +231,7 @@ static void put_member(struct json_writer *w, const char *key, struct span value
 static void put_thinking(struct json_writer *w, const Router__ThinkingBlock *t)
 {
     put_member(w, "type", SPAN("thinking"));
-    put_member(w, "thinking",
-               t->text_bytes.len > 0 ? span_of(t->text_bytes.data, t->text_bytes.len)
-                                     : span_str(t->text));
+    put_member(w, "thinking", thinking_text(t));
     put_member(w, "signature", span_of(t->signature.data, t->signature.len));
 }
 
@@ -226,25 +257,43 @@ static void put_block(struct json_writer *w, const Router__ContentBlock *block)
     json_end_object(w);
 }
 
+static void put_message(struct json_writer *w, const Router__Message *m,
+                        const struct catalogue_model *model)
+{
+    json_begin_object(w);
+    put_member(w, "role",
+               m->role == ROUTER__ROLE__ROLE_ASSISTANT ? SPAN("assistant") : SPAN("user"));
+    json_key(w, "content");
+    json_begin_array(w);
+    for (size_t k = 0; k < m->n_content; k++) {
+        if (!left_out(m->content[k], model)) {
+            put_block(w, m->content[k]);
+        }
+    }
+    json_end_array(w);
+    json_end_object(w);
+}
+
+/* A message without content is refused; turns of one role in a row are not. */
+static bool has_content(const Router__Message *m, const struct catalogue_model *model)
+{
+    for (size_t k = 0; k < m->n_content; k++) {
+        if (!left_out(m->content[k], model)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void put_messages(struct json_writer *w, const Router__Generation *g,
                          const struct catalogue_model *model)
 {
     json_key(w, "messages");
     json_begin_array(w);
     for (size_t i = 0; i < g->n_messages; i++) {
-        const Router__Message *m = g->messages[i];
-        json_begin_object(w);
-        put_member(w, "role",
-                   m->role == ROUTER__ROLE__ROLE_ASSISTANT ? SPAN("assistant") : SPAN("user"));
-        json_key(w, "content");
-        json_begin_array(w);
-        for (size_t k = 0; k < m->n_content; k++) {
-            if (!left_out(m->content[k], model)) {
-                put_block(w, m->content[k]);
-            }
+        if (has_content(g->messages[i], model)) {
+            put_message(w, g->messages[i], model);
         }
-        json_end_array(w);
-        json_end_object(w);
     }
     json_end_array(w);
 }

@@ -25,6 +25,7 @@
 #include "catalogue/catalogue.h"
 #include "net/rpc_client.h"
 #include "prism/router/v1/router.pb-c.h"
+#include "router/sink.h"
 
 #define ROUTER_CANDIDATES_MOST 16
 #define ROUTER_ATTEMPTS_MOST   100
@@ -41,6 +42,8 @@ struct router_metrics {
 #define METRIC(kind, name, labels, help) struct metric *name;
 #include "router/metrics.def"
 };
+
+extern const struct service_spec router_spec;
 
 struct leases;
 struct map;
@@ -119,18 +122,19 @@ struct plan {
     uint64_t begin_wall_ms;
     uint64_t queue_ms;
     uint64_t first_token_ms;        /* loop time of the answer's first token, 0: none yet */
-    Router__SkippedModel **skipped; /* by the last decision */
+    Router__SkippedModel **skipped; /* by the plan itself, then by the last decision */
     size_t n_skipped;
+    size_t n_unfit; /* of them by the plan */
     uint8_t call_id[ROUTER_ID_SIZE];
 };
 
 /* Checks the request as a whole: BAD_REQUEST with all its field violations, MODEL_UNKNOWN. */
 struct status request_check(struct rpc *rpc, const char *tenant, const Router__Generation *g,
-                            const struct router *router, const char **tenant_out) NODISCARD;
+                            const struct router *router, const char **tenant_out) NODISCARD PARKS;
 
 /* Candidates in order, each reshaped; CONTEXT_WINDOW_EXCEEDED when the prompt fits none. */
 struct status plan_make(struct router *router, const Router__Generation *g, const char *tenant,
-                        struct arena *arena, struct plan *plan) NODISCARD;
+                        struct arena *arena, struct plan *plan) NODISCARD PARKS;
 void plan_drop(struct plan **plan); /* for CLEANUP: gives the catalogue back */
 
 /* What follows an attempt that ended with s: true when there is to be another one. Reads the class
@@ -148,38 +152,11 @@ void reshape(const struct router *router, const Router__Generation *g,
 void reshape_add_body(struct buf *out, const Router__Generation *g,
                       const struct candidate *candidate);
 
+/* Bytes of the content, for who must know whether that is much. */
+size_t reshape_bytes(const Router__Generation *g);
+
 /* Estimated prompt tokens at a model. */
 uint64_t reshape_input_tokens(const Router__Generation *g, const struct catalogue_model *model);
-
-/* --- sink ------------------------------------------------------------------------------------- */
-
-/* Takes each event as it happens; the event is only valid during the call. */
-struct sink {
-    struct status (*put)(struct sink *sink, const Router__GenerateResponse *event) PARKS;
-};
-
-struct sink_stream {
-    struct sink sink;
-    struct rpc *rpc;
-};
-
-/* Keeps the blocks of the attempt that runs; Restarted and Admitted begin anew. */
-struct sink_whole {
-    struct sink sink;
-    struct arena *arena;
-    Router__ContentBlock **blocks;
-    size_t n_blocks;
-    size_t cap_blocks;
-    const char *model; /* "models/x" of the attempt, noted in thinking blocks */
-    struct buf text;   /* of the open block */
-    struct buf extra;  /* its signature */
-    uint32_t open;     /* BlockType of the open block, 0: none */
-    Router__Completed *completed;
-};
-
-void sink_stream_init(struct sink_stream *sink, struct rpc *rpc);
-void sink_whole_init(struct sink_whole *sink, struct arena *arena, size_t most);
-void sink_whole_clear(struct sink_whole *sink); /* for CLEANUP */
 
 /* --- admission -------------------------------------------------------------------------------- */
 

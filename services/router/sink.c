@@ -1,7 +1,6 @@
-/* Where events go: straight to a stream, or into a whole answer. */
-#include <string.h>
+#include "router/sink.h"
 
-#include "router/router.h"
+#include <string.h>
 
 static struct status stream_put(struct sink *sink, const Router__GenerateResponse *event)
 {
@@ -72,6 +71,14 @@ static void close_thinking(struct sink_whole *w)
     block->thinking = thinking;
 }
 
+/* What an open block has so far is void. */
+static void forget_block(struct sink_whole *w)
+{
+    w->open = 0;
+    buf_reset(&w->text);
+    buf_reset(&w->extra);
+}
+
 static void close_block(struct sink_whole *w)
 {
     if (w->open == ROUTER__BLOCK_TYPE__BLOCK_TYPE_TEXT) {
@@ -79,9 +86,7 @@ static void close_block(struct sink_whole *w)
     } else if (w->open == ROUTER__BLOCK_TYPE__BLOCK_TYPE_THINKING) {
         close_thinking(w);
     }
-    w->open = 0;
-    buf_reset(&w->text);
-    buf_reset(&w->extra);
+    forget_block(w);
 }
 
 static void add_redacted(struct sink_whole *w, const Router__RedactedThinking *redacted)
@@ -110,7 +115,7 @@ static struct status whole_put(struct sink *sink, const Router__GenerateResponse
     switch (event->event_case) {
     case ROUTER__GENERATE_RESPONSE__EVENT_ADMITTED:
         w->n_blocks = 0;
-        w->open = 0;
+        forget_block(w);
         w->model = arena_string(w->arena, span_str(event->admitted->model));
         break;
     case ROUTER__GENERATE_RESPONSE__EVENT_BLOCK_START:

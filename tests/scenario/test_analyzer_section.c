@@ -171,12 +171,12 @@ task_test_real(a_caller_who_leaves_ends_the_model_call_two_services_on)
     struct suite *suite =
         suite_start(&(struct suite_options){.analyzer = true, .time_scale = SCALE});
     struct section warm = {.suite = suite}, c = {.suite = suite, .leave_after = 3};
+    double analyzer = suite_metric(suite, SUITE_ANALYZER, "prism_loop_tasks", "");
+    double router = suite_metric(suite, SUITE_ROUTER, "prism_loop_tasks", "");
     ask(&warm);
     assert_analysed(&warm, 1, 1);
     arena_free(warm.arena);
     suite_await_idle(suite);
-    double analyzer = suite_metric(suite, SUITE_ANALYZER, "prism_loop_tasks", "");
-    double router = suite_metric(suite, SUITE_ROUTER, "prism_loop_tasks", "");
     suite_set_faults(suite, "rules:\n  - {action: stall, at: events, after: 10, for: 10m}\n");
     ask(&c);
     assert_true(c.left);

@@ -5,38 +5,47 @@
 #define SCALE 20
 #define CROWD 20
 
-struct footprint {
-    double tasks;
-    double descriptors;
+/* What the router and the limiter have when nobody calls. */
+struct rest {
+    double router_tasks;
+    double limiter_tasks;
+    double router_descriptors;
+    double limiter_descriptors;
 };
 
-static struct footprint footprint_of(struct suite *suite, enum suite_program program) PARKS
+/* Tasks are counted before the first call, descriptors behind it: connections stay. */
+static struct rest warm_up(struct suite *suite) PARKS
 {
-    struct footprint now = {
-        .tasks = suite_metric(suite, program, "prism_loop_tasks", ""),
-        .descriptors = suite_metric(suite, program, "process_open_fds", ""),
+    struct rest rest = {
+        .router_tasks = suite_metric(suite, SUITE_ROUTER, "prism_loop_tasks", ""),
+        .limiter_tasks = suite_metric(suite, SUITE_LIMITER, "prism_loop_tasks", ""),
     };
-    assert_true(now.tasks > 0 && now.descriptors > 0);
-    return now;
-}
-
-/* Everything that a call has, it has given back. */
-static void await_footprint(struct suite *suite, enum suite_program program,
-                            struct footprint before) PARKS
-{
-    suite_await_metric(suite, program, "prism_loop_tasks", "", before.tasks);
-    suite_await_metric(suite, program, "process_open_fds", "", before.descriptors);
-}
-
-/* One whole call, so that connections are there before anything is counted. */
-static void warm_up(struct suite *suite) PARKS
-{
     (void)suite_peek(suite, "suite");
     struct generation g = {.suite = suite};
     generation_run(&g);
     assert_generated(&g, 1, 1);
     generation_clear(&g);
     suite_await_idle(suite);
+    rest.router_descriptors = suite_metric(suite, SUITE_ROUTER, "process_open_fds", "");
+    rest.limiter_descriptors = suite_metric(suite, SUITE_LIMITER, "process_open_fds", "");
+    assert_true(rest.router_tasks > 0 && rest.router_descriptors > 0);
+    return rest;
+}
+
+/* Everything that calls had, they have given back. A connection that was cut is closed, so there
+ * may be fewer than before. */
+static void assert_at_rest(struct suite *suite, const struct rest *rest) PARKS
+{
+    suite_await_idle(suite);
+    suite_await_metric(suite, SUITE_ROUTER, "prism_loop_tasks", "", rest->router_tasks);
+    suite_await_metric(suite, SUITE_LIMITER, "prism_loop_tasks", "", rest->limiter_tasks);
+    suite_await_metric(suite, SUITE_LIMITER, "process_open_fds", "", rest->limiter_descriptors);
+    assert_true(suite_metric(suite, SUITE_ROUTER, "process_open_fds", "") <=
+                rest->router_descriptors);
+    const Limiter__Resource *pool = suite_peek(suite, "suite");
+    assert_int_equal(pool->live_leases, 0);
+    assert_int_equal(pool->remaining->leases, 5);
+    assert_true(suite_metric(suite, SUITE_ROUTER, "prism_router_settlements_lost_total", "") == 0);
 }
 
 static struct judge_call last_call(struct suite *suite) PARKS
@@ -49,9 +58,7 @@ static struct judge_call last_call(struct suite *suite) PARKS
 task_test_real(leaving_in_mid_stream_ends_the_model_call)
 {
     struct suite *suite = suite_start(&(struct suite_options){.time_scale = SCALE});
-    warm_up(suite);
-    struct footprint router = footprint_of(suite, SUITE_ROUTER);
-    struct footprint limiter = footprint_of(suite, SUITE_LIMITER);
+    struct rest rest = warm_up(suite);
     /* Very slow from here on: it cannot end by itself while the test looks. */
     suite_set_faults(suite, "rules:\n  - {action: stall, at: events, after: 8, for: 10m}\n");
     struct generation g = {.suite = suite, .leave_after = 3};
@@ -59,28 +66,19 @@ task_test_real(leaving_in_mid_stream_ends_the_model_call)
     assert_true(g.left);
     generation_clear(&g);
 
-    suite_await_idle(suite);
+    assert_at_rest(suite, &rest);
     struct judge_call call = last_call(suite);
     assert_span(call.outcome, SPAN("client_gone"));
     assert_int_equal(call.status, 200);
-    const Limiter__Resource *suite_pool = suite_peek(suite, "suite");
-    assert_int_equal(suite_pool->live_leases, 0);
-    assert_int_equal(suite_pool->remaining->leases, 5);
     assert_true(suite_metric(suite, SUITE_ROUTER, "prism_router_settlements_total",
                              "outcome=\"CANCELLED\"") == 1);
-    assert_true(suite_metric(suite, SUITE_ROUTER, "prism_router_settlements_lost_total", "") == 0);
-    await_footprint(suite, SUITE_LIMITER, limiter);
-    /* The connection that was cut is closed, the one of warm_up may have been it. */
-    suite_await_metric(suite, SUITE_ROUTER, "prism_loop_tasks", "", router.tasks);
-    assert_true(suite_metric(suite, SUITE_ROUTER, "process_open_fds", "") <= router.descriptors);
     suite_stop(suite);
 }
 
 task_test_real(leaving_before_the_first_byte_ends_the_model_call)
 {
     struct suite *suite = suite_start(&(struct suite_options){.time_scale = SCALE});
-    warm_up(suite);
-    struct footprint router = footprint_of(suite, SUITE_ROUTER);
+    struct rest rest = warm_up(suite);
     suite_set_faults(suite, "rules:\n  - {action: stall, at: headers, for: 10m}\n");
     struct generation g = {.suite = suite, .deadline_ms = 500};
     generation_run(&g);
@@ -88,11 +86,8 @@ task_test_real(leaving_before_the_first_byte_ends_the_model_call)
     assert_int_equal(g.admitted, 1);
     generation_clear(&g);
 
-    suite_await_idle(suite);
+    assert_at_rest(suite, &rest);
     assert_span(last_call(suite).outcome, SPAN("client_gone"));
-    assert_int_equal(suite_peek(suite, "suite")->live_leases, 0);
-    suite_await_metric(suite, SUITE_ROUTER, "prism_loop_tasks", "", router.tasks);
-    assert_true(suite_metric(suite, SUITE_ROUTER, "process_open_fds", "") <= router.descriptors);
     suite_stop(suite);
 }
 
@@ -102,8 +97,7 @@ task_test_real(leaving_the_queue_takes_nothing)
     struct suite *suite = suite_start(&(struct suite_options){.time_scale = SCALE});
     struct generation holders[5], waiter = {.suite = suite, .leave_queued = true};
     struct group group;
-    warm_up(suite);
-    struct footprint router = footprint_of(suite, SUITE_ROUTER);
+    struct rest rest = warm_up(suite);
     suite_set_faults(suite, "rules:\n  - {action: stall, at: events, after: 8, for: 2s}\n");
     group_init(&group);
     for (size_t i = 0; i < ARRAY_LEN(holders); i++) {
@@ -119,10 +113,9 @@ task_test_real(leaving_the_queue_takes_nothing)
         assert_generated(&holders[i], 1, 1);
         generation_clear(&holders[i]);
     }
-    suite_await_idle(suite);
     assert_int_equal(suite_arrivals(suite).n, 1 + ARRAY_LEN(holders));
-    assert_int_equal(suite_peek(suite, "suite")->live_leases, 0);
-    suite_await_metric(suite, SUITE_ROUTER, "prism_loop_tasks", "", router.tasks);
+    suite_await_idle(suite);
+    suite_await_metric(suite, SUITE_ROUTER, "prism_loop_tasks", "", rest.router_tasks);
     suite_stop(suite);
 }
 
@@ -132,8 +125,7 @@ task_test_real(a_crowd_that_leaves_leaves_nothing)
     struct suite *suite = suite_start(&(struct suite_options){.time_scale = SCALE});
     struct generation *crowd = ARENA_ARRAY(suite->arena, struct generation, CROWD);
     struct group group;
-    warm_up(suite);
-    struct footprint router = footprint_of(suite, SUITE_ROUTER);
+    struct rest rest = warm_up(suite);
     suite_set_faults(suite, "rules:\n  - {action: stall, at: events, after: 8, for: 10m}\n");
     group_init(&group);
     for (size_t i = 0; i < CROWD; i++) {
@@ -146,15 +138,13 @@ task_test_real(a_crowd_that_leaves_leaves_nothing)
                     crowd[i].status.reason == REASON_SUITE_LIMIT);
         generation_clear(&crowd[i]);
     }
-    suite_await_idle(suite);
+    assert_at_rest(suite, &rest);
     struct judge_log log = judge_after(suite_arrivals(suite), 1);
     assert_true(log.n >= 5);
     assert_true(judge_most_at_once(log) <= 5);
     for (size_t i = 0; i < log.n; i++) {
         assert_span(log.calls[i].outcome, SPAN("client_gone"));
     }
-    assert_int_equal(suite_peek(suite, "suite")->live_leases, 0);
-    suite_await_metric(suite, SUITE_ROUTER, "prism_loop_tasks", "", router.tasks);
     suite_stop(suite);
 }
 
