@@ -43,6 +43,8 @@ struct router_metrics {
 #include "router/metrics.def"
 };
 
+extern const struct service_spec router_spec;
+
 struct leases;
 struct map;
 struct records;
@@ -128,11 +130,11 @@ struct plan {
 
 /* Checks the request as a whole: BAD_REQUEST with all its field violations, MODEL_UNKNOWN. */
 struct status request_check(struct rpc *rpc, const char *tenant, const Router__Generation *g,
-                            const struct router *router, const char **tenant_out) NODISCARD;
+                            const struct router *router, const char **tenant_out) NODISCARD PARKS;
 
 /* Candidates in order, each reshaped; CONTEXT_WINDOW_EXCEEDED when the prompt fits none. */
 struct status plan_make(struct router *router, const Router__Generation *g, const char *tenant,
-                        struct arena *arena, struct plan *plan) NODISCARD;
+                        struct arena *arena, struct plan *plan) NODISCARD PARKS;
 void plan_drop(struct plan **plan); /* for CLEANUP: gives the catalogue back */
 
 /* What follows an attempt that ended with s: true when there is to be another one. Reads the class
@@ -149,6 +151,9 @@ void reshape(const struct router *router, const Router__Generation *g,
 /* The Messages body for a candidate. Overflow of out: the request is too large. */
 void reshape_add_body(struct buf *out, const Router__Generation *g,
                       const struct candidate *candidate);
+
+/* Bytes of the content, for who must know whether that is much. */
+size_t reshape_bytes(const Router__Generation *g);
 
 /* Estimated prompt tokens at a model. */
 uint64_t reshape_input_tokens(const Router__Generation *g, const struct catalogue_model *model);
