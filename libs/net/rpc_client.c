@@ -89,8 +89,13 @@ static struct status call_status(const struct client_call *call, struct arena *a
     if (call->code == GRPC_STATUS_CANCELLED || call->code == GRPC_STATUS_DEADLINE_EXCEEDED) {
         TRY(task_status());
     }
-    return rpc_status_decode((enum status_code)call->code, span_of_slice(&call->message),
-                             metadata_find(&call->trailers, RPC_KEY_DETAILS), arena);
+    struct span details = metadata_find(&call->trailers, RPC_KEY_DETAILS);
+    if (call->code == GRPC_STATUS_CANCELLED && details.len == 0) {
+        /* Neither we nor the peer's handler: something between us. */
+        return status_of(REASON_CONNECTION_LOST, "the call was cut off");
+    }
+    return rpc_status_decode((enum status_code)call->code, span_of_slice(&call->message), details,
+                             arena);
 }
 
 static struct status unpack(const struct client_call *call, grpc_byte_buffer *bytes,
@@ -145,7 +150,7 @@ static void batch_with_metadata(struct wire_tag *tag, const struct client_call *
     size_t n_metadata = add_metadata(call->channel, metadata);
     ops[0] = (grpc_op){.op = GRPC_OP_SEND_INITIAL_METADATA,
                        .data.send_initial_metadata = {.count = n_metadata, .metadata = metadata}};
-    wire_batch(tag, call->grpc, ops, n);
+    wire_batch_here(tag, call->grpc, ops, n);
     for (size_t i = 0; i < n_metadata; i++) {
         grpc_slice_unref(metadata[i].value);
     }
@@ -247,7 +252,7 @@ static void stream_watch(struct rpc_stream *stream)
                                         .status_details = &call->message}},
     };
     wire_tag_init(&stream->ended, call->wire, stream_cancel, NULL);
-    wire_batch(&stream->ended, call->grpc, ops, ARRAY_LEN(ops));
+    wire_batch_here(&stream->ended, call->grpc, ops, ARRAY_LEN(ops));
 }
 
 static struct status stream_begin(struct rpc_stream *stream, const void *request)
@@ -302,7 +307,7 @@ struct status rpc_stream_send(struct rpc_stream *stream, const void *message)
     step_init(&step, stream);
     grpc_byte_buffer *bytes = rpc_message_pack(message);
     const grpc_op send = {.op = GRPC_OP_SEND_MESSAGE, .data.send_message.send_message = bytes};
-    wire_batch(&step.tag, stream->call.grpc, &send, 1);
+    wire_batch_here(&step.tag, stream->call.grpc, &send, 1);
     grpc_byte_buffer_destroy(bytes);
     return step_sent(&step);
 }
@@ -313,7 +318,7 @@ struct status rpc_stream_send_end(struct rpc_stream *stream)
     struct step step;
     step_init(&step, stream);
     const grpc_op close = {.op = GRPC_OP_SEND_CLOSE_FROM_CLIENT};
-    wire_batch(&step.tag, stream->call.grpc, &close, 1);
+    wire_batch_here(&step.tag, stream->call.grpc, &close, 1);
     return step_sent(&step);
 }
 
@@ -324,7 +329,7 @@ struct status rpc_stream_recv(struct rpc_stream *stream, struct arena *arena, vo
     grpc_byte_buffer *bytes = NULL;
     step_init(&step, stream);
     const grpc_op receive = {.op = GRPC_OP_RECV_MESSAGE, .data.recv_message.recv_message = &bytes};
-    wire_batch(&step.tag, stream->call.grpc, &receive, 1);
+    wire_batch_here(&step.tag, stream->call.grpc, &receive, 1);
     struct status s = op_wait(&step.tag.op);
     if (bytes != NULL) {
         if (status_ok(s)) {
@@ -335,6 +340,9 @@ struct status rpc_stream_recv(struct rpc_stream *stream, struct arena *arena, vo
     TRY(task_status());
     TRY(op_wait(&stream->ended.op));
     TRY(call_status(&stream->call, arena));
+    if (!status_ok(s)) {
+        return status_of(REASON_CONNECTION_LOST, "a message was lost");
+    }
     *message = NULL;
     return STATUS_SUCCESS;
 }

@@ -34,6 +34,8 @@ struct analyzer_metrics {
 #include "analyzer/metrics.def"
 };
 
+extern const struct service_spec analyzer_spec;
+
 struct document;
 struct store;
 struct workers;

@@ -22,6 +22,11 @@
     "  tasks get NAME        a task and its results\n"                                             \
     "  tasks watch NAME      its events, resumed where the stream breaks, then the report\n"       \
     "  tasks cancel NAME     end it; results that exist are kept\n"                                \
+    "  bench KIND            measure: echo (the smallest call, at the limiter), router "           \
+    "(Generate),\n"                                                                                \
+    "                        direct (the same without the router), limiter (Acquire and "          \
+    "Complete),\n"                                                                                 \
+    "                        submit, streams (held open by a simulator that stalls)\n"             \
     "FILE may be - for stdin, NAME the last part of the task's name. Options may stand "           \
     "anywhere.\n"                                                                                  \
     "Colours: NO_COLOR switches them off, CLICOLOR_FORCE on.\n"                                    \
@@ -109,6 +114,9 @@ static const struct command commands[] = {
     {"models", NULL, NULL, models_run},          {"quota", NULL, NULL, quota_run},
     {"tasks", "list", NULL, tasks_list_run},     {"tasks", "get", "NAME", tasks_get_run},
     {"tasks", "watch", "NAME", tasks_watch_run}, {"tasks", "cancel", "NAME", tasks_cancel_run},
+    {"bench", "echo", NULL, bench_echo_run},     {"bench", "router", NULL, bench_router_run},
+    {"bench", "direct", NULL, bench_direct_run}, {"bench", "limiter", NULL, bench_limiter_run},
+    {"bench", "submit", NULL, bench_submit_run}, {"bench", "streams", NULL, bench_streams_run},
 };
 
 static int misuse(struct cli *cli, const char *what, const char *why)

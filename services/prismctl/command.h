@@ -30,5 +30,11 @@ int tasks_list_run(struct cli *cli, char **args) PARKS;
 int tasks_get_run(struct cli *cli, char **args) PARKS;
 int tasks_watch_run(struct cli *cli, char **args) PARKS;
 int tasks_cancel_run(struct cli *cli, char **args) PARKS;
+int bench_echo_run(struct cli *cli, char **args) PARKS;
+int bench_router_run(struct cli *cli, char **args) PARKS;
+int bench_direct_run(struct cli *cli, char **args) PARKS;
+int bench_limiter_run(struct cli *cli, char **args) PARKS;
+int bench_submit_run(struct cli *cli, char **args) PARKS;
+int bench_streams_run(struct cli *cli, char **args) PARKS;
 
 #endif

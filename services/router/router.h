@@ -43,6 +43,8 @@ struct router_metrics {
 #include "router/metrics.def"
 };
 
+extern const struct service_spec router_spec;
+
 struct leases;
 struct map;
 struct records;

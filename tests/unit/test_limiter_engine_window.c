@@ -146,9 +146,10 @@ static void test_renewal_wants_the_right_holder(void **state)
     assert_false(bench_renew(b, 2, 8, fence));
     bench_end(b, (struct end){.id = 1, .tokens = 1});
     assert_false(bench_renew(b, 1, 8, fence));
-    /* Without a limit of concurrency there is nothing to lose. */
+    /* Without a limit of concurrency there is nothing to lose, unless the call has ended. */
     b->suite.limits.concurrency = 0;
-    assert_true(bench_renew(b, 1, 8, fence));
+    assert_true(bench_renew(b, 2, 8, fence));
+    assert_false(bench_renew(b, 1, 8, fence));
     assert_true(bench_ask(b, (struct ask){.id = 3, .session = 8})->fence > fence);
 }
 
