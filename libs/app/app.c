@@ -6,6 +6,7 @@
 
 #include "app/admin.h"
 #include "app/health.h"
+#include "app/peers.h"
 #include "app/readiness.h"
 #include "app/reflection.h"
 #include "base/address.h"
@@ -32,6 +33,7 @@ struct app {
     struct health *health;
     struct reflection *reflection;
     struct admin *admin;
+    struct peers *peers;
 
     struct rpc_service *services; /* the program's, then the built-in ones */
     size_t n_services;            /* the program's */
@@ -83,6 +85,12 @@ void app_admin(struct app *app, const char *path,
 void app_set_ready(struct app *app, const char *condition, bool ready, const char *why)
 {
     readiness_set(app->readiness, condition, ready, why);
+}
+
+void app_follow(struct app *app, const char *condition, struct rpc_channel *channel,
+                const char *why)
+{
+    peers_follow(app->peers, condition, channel, why);
 }
 
 bool app_draining(const struct app *app)
@@ -279,6 +287,7 @@ void app_close(struct app *app)
         http_server_stop(app->http_server);
         LOG(DEBUG, "drain: requests have ended");
     }
+    peers_stop(app->peers);
     if (app->started && app->spec->stop != NULL) {
         app->spec->stop(app, app->state);
         LOG(DEBUG, "drain: service has stopped");
@@ -331,6 +340,7 @@ struct app *app_new(const struct app_options *options)
     app->health = health_new(app->loop);
     app->readiness = readiness_new(on_verdict, app);
     app->admin = admin_new(app->readiness);
+    app->peers = peers_new(app->loop, app->readiness);
     op_init(&app->start_done, app->loop, NULL, NULL);
     readiness_set(app->readiness, "serving", false, "the process is starting");
     return app;
@@ -338,6 +348,7 @@ struct app *app_new(const struct app_options *options)
 
 void app_free(struct app *app)
 {
+    peers_free(app->peers);
     admin_free(app->admin);
     reflection_free(app->reflection);
     readiness_free(app->readiness);

@@ -63,10 +63,8 @@ struct router {
     struct leases *leases;
     struct records *records;
     uint8_t session[ROUTER_ID_SIZE]; /* this process, for limiter and ledger */
-    struct task *peers;              /* watches the limiter's channel */
-    struct op peers_ended;
-    size_t handed_over;  /* settlements on their way; drain waits for them */
-    struct map *running; /* call id -> plan */
+    size_t handed_over;              /* settlements on their way; drain waits for them */
+    struct map *running;             /* call id -> plan */
     size_t upstream_open;
 };
 
