@@ -29,6 +29,7 @@ struct service_spec {
     /* Filled in by start through app_serve; a process without gRPC serves HTTP instead. */
     void (*http_handler)(struct http_exchange *exchange, void *state) PARKS;
     size_t http_body_max;
+    size_t http_connections_offset; /* of the count row that bounds them; 0: the server's own */
 };
 
 int service_main(int argc, char **argv, const struct service_spec *spec);

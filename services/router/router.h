@@ -169,6 +169,7 @@ struct grant {
     uint64_t lost_at_ms; /* loop time: by then the call must have stopped, unless renewed */
     struct task *task;
     uint64_t output_tokens; /* so far, for Renew */
+    uint64_t renewal;       /* number of the Renew that it was in last */
 };
 
 /* Asks until one candidate is granted, waiting as long as the limiter says and the deadline
