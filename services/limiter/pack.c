@@ -11,6 +11,9 @@
 #define TOKENS_MOST   1000000000000u
 #define DURATION_MOST 86400000u
 
+/* Bound of what is added up. */
+#define AMOUNT_MOST (1ull << 53)
+
 struct pack {
     uint8_t *at;
     const uint8_t *end;
@@ -118,6 +121,7 @@ static void entries(struct pack *p, struct engine_entry *list, uint32_t *n, uint
         u64(p, &list[i].no);
         u64(p, &list[i].at_ms);
         u64(p, &list[i].tokens);
+        want(p, list[i].tokens <= AMOUNT_MOST);
         want(p, i == 0 || list[i - 1].at_ms <= list[i].at_ms);
         want(p, i == 0 || !numbered || list[i - 1].no < list[i].no);
     }
@@ -148,6 +152,7 @@ static void ring(struct pack *p, struct engine_slot *slots)
             slots[place].no = no;
             u64(p, &slots[place].requests);
             u64(p, &slots[place].tokens);
+            want(p, slots[place].requests <= AMOUNT_MOST && slots[place].tokens <= AMOUNT_MOST);
         }
     }
 }
@@ -249,6 +254,8 @@ static void record(struct pack *p, struct engine_record *r)
         u64(p, &held->charge);
         u64(p, &held->prompt);
         u64(p, &held->overrun);
+        want(p, held->charge <= AMOUNT_MOST && held->prompt <= AMOUNT_MOST);
+        want(p, held->overrun <= AMOUNT_MOST);
         flag(p, &held->leased);
     }
 }

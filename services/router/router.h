@@ -158,6 +158,16 @@ uint64_t reshape_input_tokens(const Router__Generation *g, const struct catalogu
 
 /* --- admission -------------------------------------------------------------------------------- */
 
+/* What a grant holds at one resource of the limiter. */
+struct holding {
+    const char *resource;
+    uint64_t charge;
+    uint64_t epoch;
+    uint64_t seq;
+};
+
+#define ROUTER_HOLDINGS_MOST 4
+
 struct grant {
     struct list link; /* in leases */
     uint8_t id[ROUTER_ID_SIZE];
@@ -167,6 +177,8 @@ struct grant {
     uint64_t generation;
     uint64_t use_by_ms;  /* loop time: not dispatched later than this */
     uint64_t lost_at_ms; /* loop time: by then the call must have stopped, unless renewed */
+    struct holding holdings[ROUTER_HOLDINGS_MOST];
+    size_t n_holdings;
     struct task *task;
     uint64_t output_tokens; /* so far, for Renew */
     uint64_t renewal;       /* number of the Renew that it was in last */

@@ -20,7 +20,7 @@
 #include "limiter/pack.h"
 
 #define STEPS 4000
-#define KILLS 300
+#define KILLS 200
 #define BASE  5000000u
 
 static const struct config_row rows[] = {
