@@ -29,6 +29,7 @@ struct service_spec {
     /* Filled in by start through app_serve; a process without gRPC serves HTTP instead. */
     void (*http_handler)(struct http_exchange *exchange, void *state) PARKS;
     size_t http_body_max;
+    size_t http_connections_offset; /* of the count row that bounds them; 0: the server's own */
 };
 
 int service_main(int argc, char **argv, const struct service_spec *spec);
@@ -50,6 +51,13 @@ void app_admin(struct app *app, const char *path,
 /* Readiness as seen by /readyz and grpc.health.v1; why is static, shown while not ready. A named
  * condition per cause; all must hold. */
 void app_set_ready(struct app *app, const char *condition, bool ready, const char *why);
+
+/* Such a condition that holds while the channel is connected; until the service has drained. */
+struct rpc_channel;
+void app_follow(struct app *app, const char *condition, struct rpc_channel *channel,
+                const char *why);
+
+/* The process is shutting down. */
 bool app_draining(const struct app *app);
 
 #endif

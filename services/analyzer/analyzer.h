@@ -18,7 +18,8 @@
 #include "prism/analyzer/v1/analyzer.pb-c.h"
 #include "prism/router/v1/router.pb-c.h"
 
-#define ANALYZER_ID_SIZE 37 /* a UUID and NUL */
+#define ANALYZER_ID_SIZE         37 /* a UUID and NUL */
+#define ANALYZER_REQUEST_ID_MOST 64
 
 struct analyzer_config {
 #define CONFIG CONFIG_FIELD
@@ -37,6 +38,7 @@ struct analyzer_metrics {
 extern const struct service_spec analyzer_spec;
 
 struct document;
+struct map;
 struct store;
 struct workers;
 
@@ -49,6 +51,7 @@ struct analyzer {
     struct store *store;
     struct workers *workers;
     struct list watchers; /* struct watcher: woken when their task has new events */
+    struct map *sections; /* AnalyzeSection calls with a request id, by "tenant/id" */
 };
 
 /* --- requests (request.c) -----------------------------------------------------------------------

@@ -4,6 +4,7 @@
 #include "analyzer/analyzer.h"
 #include "analyzer/store.h"
 #include "base/alloc.h"
+#include "base/map.h"
 #include "loop/task.h"
 
 static const struct config_row rows[] = {
@@ -58,6 +59,8 @@ static struct status start(struct app *app, const void *config, void **state) PA
     }
     analyzer->router = rpc_channel_new(
         app_wire(app), &(struct rpc_channel_options){.targets = analyzer->config->router});
+    app_follow(app, "router", analyzer->router, "no router is connected");
+    analyzer->sections = map_new();
     analyzer->workers = workers_start(analyzer);
     services[0] = (struct rpc_service){&analyzer__analyzer_service__descriptor, analyzer_methods,
                                        ARRAY_LEN(analyzer_methods), analyzer};
@@ -75,6 +78,7 @@ static void stop(struct app *app, void *state) PARKS
     workers_stop(analyzer->workers);
     rpc_channel_free(analyzer->router);
     store_close(analyzer->store);
+    map_free(analyzer->sections);
     free(analyzer);
 }
 

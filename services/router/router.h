@@ -63,10 +63,8 @@ struct router {
     struct leases *leases;
     struct records *records;
     uint8_t session[ROUTER_ID_SIZE]; /* this process, for limiter and ledger */
-    struct task *peers;              /* watches the limiter's channel */
-    struct op peers_ended;
-    size_t handed_over;  /* settlements on their way; drain waits for them */
-    struct map *running; /* call id -> plan */
+    size_t handed_over;              /* settlements on their way; drain waits for them */
+    struct map *running;             /* call id -> plan */
     size_t upstream_open;
 };
 
@@ -171,6 +169,7 @@ struct grant {
     uint64_t lost_at_ms; /* loop time: by then the call must have stopped, unless renewed */
     struct task *task;
     uint64_t output_tokens; /* so far, for Renew */
+    uint64_t renewal;       /* number of the Renew that it was in last */
 };
 
 /* Asks until one candidate is granted, waiting as long as the limiter says and the deadline

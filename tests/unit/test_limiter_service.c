@@ -19,7 +19,7 @@ task_test_real(a_call_is_granted_and_settled)
     assert_int_equal(v->judged[1]->remaining->tokens, 118000);
     assert_int_equal(v->judged[0]->remaining->_tokens_case,
                      LIMITER__REMAINING___TOKENS__NOT_SET); /* no grant of the provider is known */
-    assert_int_equal(v->judged[1]->seq, 2); /* its epoch began with a write */
+    assert_int_equal(v->judged[1]->seq, 2);                 /* its epoch began with a write */
     assert_true(v->judged[1]->epoch != 0);
     assert_int_equal(v->lease_ms, 15000);
     assert_int_equal(v->use_by_ms, 350);
