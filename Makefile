@@ -12,7 +12,7 @@ BINS    = $(foreach s,$(SERVICES),$(OUT)/bin/$(if $(filter prismctl,$(s)),$(s),p
 
 # Packages that are missing are installed before anything else is looked at: make remakes this
 # fragment and starts again.
-ifeq ($(filter clean help,$(MAKECMDGOALS)),)
+ifeq ($(filter clean help image,$(MAKECMDGOALS)),)
 -include out/deps.mk
 endif
 out/deps.mk: build/deps.txt build/deps.sh
@@ -20,6 +20,7 @@ out/deps.mk: build/deps.txt build/deps.sh
 
 include build/flags.mk
 include build/gen.mk
+include build/interop.mk
 
 INCLUDES  = -Ilibs -Iservices -I$(GEN)
 CFLAGS_PRISM = $(CFLAGS_COMMON) $(CFLAGS_FLAVOR) $(PKG_CFLAGS) $(INCLUDES) $(CFLAGS)
@@ -59,7 +60,7 @@ $(foreach s,$(SERVICES),$(eval $(call service_rule,$(s))))
 # --- tests --------------------------------------------------------------------------------------
 
 # A unit test may link every service's objects but main.o, and the fakes.
-TEST_COMMON = $(patsubst %.c,$(OUT)/obj/%.o,$(wildcard tests/*.c tests/fake/*.c))
+TEST_COMMON = $(patsubst %.c,$(OUT)/obj/%.o,$(filter-out $(INTEROP_SRCS),$(wildcard tests/*.c tests/fake/*.c)))
 TEST_SERVICE_OBJS = $(foreach s,$(SERVICES),$(filter-out %/main.o,$(call service_objs,$(s))))
 UNIT_TESTS     = $(patsubst tests/unit/%.c,$(OUT)/test/%,$(wildcard tests/unit/test_*.c))
 SCENARIO_TESTS = $(patsubst tests/scenario/%.c,$(OUT)/test/%,$(wildcard tests/scenario/test_*.c))
@@ -83,10 +84,20 @@ $(OUT)/test/%: $(OUT)/obj/tests/model/%.o $(LIBTEST) $(LIBPRISM)
 	@mkdir -p $(@D)
 	$(LINK) $^ $(PKG_LIBS) -lcmocka
 
+# Only where the vectors are, whose protos these speak.
+$(INTEROP_SRCS:%.c=$(OUT)/obj/%.o) $(interop_objs): INCLUDES += -I$(INTEROP_GEN)
+$(INTEROP_SRCS:%.c=$(OUT)/obj/%.o): | $(interop_gen:=.h)
+$(OUT)/test/interop_server: $(OUT)/obj/tests/fake/interop.o
+$(OUT)/test/interop_%: $(OUT)/obj/tests/clients/interop/%.o $(interop_objs) $(LIBPRISM)
+	@mkdir -p $(@D)
+	$(LINK) $^ $(PKG_LIBS)
+
+include build/fuzz.mk
+
 out/deps-check.stamp: build/deps-check.txt build/deps.sh
 	@mkdir -p out && build/deps.sh build/deps-check.txt && touch $@
 
-tests: $(UNIT_TESTS) $(SCENARIO_TESTS) $(TEST_TOOLS) ## build all tests
+tests: $(UNIT_TESTS) $(SCENARIO_TESTS) $(TEST_TOOLS) $(INTEROP_BINS) ## build all tests
 
 check: out/deps-check.stamp ## install what is missing, build, pass every test (FLAVOR=asan|tsan too)
 	@$(MAKE) --no-print-directory WERROR=1 all tests
@@ -108,6 +119,12 @@ down: ## stop what `make up` started
 
 # --- the rest -----------------------------------------------------------------------------------
 
+docs: all ## write the chart's OPTIONS.md from the option tables
+	@ci/docs --write
+
+image: ## the container image ai-prism:VERSION, with docker or buildah (IMAGE=name)
+	@build/image
+
 PREFIX ?= /usr/local
 install: all ## copy the programs to DESTDIR/PREFIX/bin
 	install -d $(DESTDIR)$(PREFIX)/bin
@@ -119,8 +136,8 @@ clean: ## remove everything that was built
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 12
 
-.PHONY: all tests check lint demo up down install clean help
+.PHONY: all tests check lint demo up down docs image install clean help
 
 -include $(LIB_OBJS:.o=.d) $(foreach s,$(SERVICES),$(patsubst %.o,%.d,$(call service_objs,$(s))))
--include $(TEST_COMMON:.o=.d) $(patsubst $(OUT)/test/%,$(OUT)/obj/tests/unit/%.d,$(UNIT_TESTS))
+-include $(TEST_COMMON:.o=.d) $(INTEROP_SRCS:%.c=$(OUT)/obj/%.d) $(patsubst $(OUT)/test/%,$(OUT)/obj/tests/unit/%.d,$(UNIT_TESTS))
 -include $(patsubst $(OUT)/test/%,$(OUT)/obj/tests/scenario/%.d,$(SCENARIO_TESTS))

@@ -1,4 +1,5 @@
-# Compiler and linker flags. FLAVOR: release, debug, asan (ASan + UBSan), tsan.
+# Compiler and linker flags. FLAVOR: release, debug, asan (ASan + UBSan), tsan, fuzz (clang, for
+# `make fuzz` alone).
 
 CFLAGS_COMMON = -std=gnu17 -D_GNU_SOURCE -g -Wall -Wextra -Wshadow -Wstrict-prototypes \
     -Wmissing-prototypes -Wvla -Walloca -Wformat=2 -Wundef -fno-common \
@@ -18,8 +19,13 @@ LDFLAGS_FLAVOR = -fsanitize=address,undefined
 else ifeq ($(FLAVOR),tsan)
 CFLAGS_FLAVOR = -O1 -fno-omit-frame-pointer -fsanitize=thread
 LDFLAGS_FLAVOR = -fsanitize=thread
+else ifeq ($(FLAVOR),fuzz)
+CC = clang
+CFLAGS_FLAVOR = -O1 -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined \
+    -fno-sanitize-recover=undefined
+LDFLAGS_FLAVOR = -fsanitize=fuzzer,address,undefined
 else
-$(error FLAVOR is release, debug, asan or tsan, not '$(FLAVOR)')
+$(error FLAVOR is release, debug, asan, tsan or fuzz, not '$(FLAVOR)')
 endif
 
 # CI=true and `make check` turn warnings into errors.

@@ -144,6 +144,12 @@ static struct status not_an_address(struct app *app, const char *address)
                      arena_printf(app->arena, "%s is not one host:port", address));
 }
 
+static size_t http_connections(const struct app *app)
+{
+    size_t offset = app->spec->http_connections_offset;
+    return offset == 0 ? 0 : *(const uint64_t *)((const char *)app->config + offset);
+}
+
 static struct status open_http(struct app *app, const char *address,
                                struct http_server_options options, struct http_server **out)
 {
@@ -203,7 +209,8 @@ static bool open_ports(struct app *app)
         s = open_http(app, address,
                       (struct http_server_options){.handler = spec->http_handler,
                                                    .arg = app->state,
-                                                   .body_max = spec->http_body_max},
+                                                   .body_max = spec->http_body_max,
+                                                   .max_connections = http_connections(app)},
                       &app->http_server);
     } else {
         s = open_rpc(app, address);
@@ -293,6 +300,7 @@ void app_close(struct app *app)
         LOG(DEBUG, "drain: calls have ended");
     }
     if (app->http_server != NULL) {
+        http_server_drain(app->http_server, app_grace_ms(app));
         http_server_stop(app->http_server);
         LOG(DEBUG, "drain: requests have ended");
     }

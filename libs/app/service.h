@@ -3,8 +3,8 @@
  *
  * Floor 5. main() of every service is one call. Order: config -> log -> RLIMIT_NOFILE raised ->
  * SIGPIPE, SIGXFSZ ignored -> loop -> wire -> start() in a task -> gRPC and admin ports -> ready.
- * SIGTERM or SIGINT: not ready -> gRPC drains -> stop() -> exit 0; a second one ends at once
- * with 1. Health (grpc.health.v1), reflection (v1, v1alpha) and the admin port are everybody's.
+ * SIGTERM or SIGINT: not ready -> gRPC or HTTP drains -> stop() -> exit 0; a second one ends at
+ * once with 1. Health (grpc.health.v1), reflection (v1, v1alpha) and the admin port are everybody's.
  */
 #ifndef PRISM_APP_SERVICE_H
 #define PRISM_APP_SERVICE_H
@@ -33,6 +33,7 @@ struct service_spec {
     /* Filled in by start through app_serve; a process without gRPC serves HTTP instead. */
     void (*http_handler)(struct http_exchange *exchange, void *state) PARKS;
     size_t http_body_max;
+    size_t http_connections_offset; /* of the count row that bounds them; 0: the server's own */
 };
 
 int service_main(int argc, char **argv, const struct service_spec *spec);

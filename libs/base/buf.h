@@ -55,7 +55,7 @@ void buf_add_be16(struct buf *buf, uint16_t value);
 void buf_add_be32(struct buf *buf, uint32_t value);
 void buf_add_be64(struct buf *buf, uint64_t value);
 void buf_addf(struct buf *buf, const char *format, ...) FORMAT(2, 3);
-void buf_addfv(struct buf *buf, const char *format, va_list args);
+void buf_addfv(struct buf *buf, const char *format, va_list args) FORMAT(2, 0);
 
 /* Room for len bytes behind the end, NULL past the maximum; buf_commit makes them count. */
 char *buf_reserve(struct buf *buf, size_t len);

@@ -28,6 +28,8 @@
 #include "base/check.h"
 #include "base/utf8.h"
 
+#define DIGITS_15_MOST 1.79769313486231e308 /* beyond it 15 digits may round up to infinity */
+
 struct json {
     enum json_type type;
     size_t count;    /* children */
@@ -330,7 +332,7 @@ void json_put_number(struct json_writer *w, double value)
         return;
     }
     separate(w);
-    buf_addf(w->out, "%.15g", value);
+    buf_addf(w->out, fabs(value) > DIGITS_15_MOST ? "%.17g" : "%.15g", value);
 }
 
 void json_put_bool(struct json_writer *w, bool value)

@@ -26,11 +26,16 @@ struct http_server {
     struct fd_watch *watch; /* of MHD's epoll descriptor */
     struct timer timer;     /* MHD's next timeout */
     struct list exchanges;
-    size_t running; /* handlers */
+    size_t running;    /* handlers */
+    size_t unanswered; /* whole requests whose answer is not yet with the client */
     uint16_t port;
-    bool again; /* MHD must look once more at what it left */
-    bool stopping;
-    struct op *idle; /* of http_server_stop: the last handler has returned */
+    bool again;            /* MHD must look once more at what it left */
+    bool draining;         /* nobody new is let in */
+    bool stopping;         /* not even answered */
+    bool waiting;          /* http_server_stop, for idle */
+    struct op idle;        /* the last handler has returned */
+    bool awaiting_answers; /* http_server_drain, for answered */
+    struct op answered;    /* the last answer is out */
 };
 
 enum answer {
@@ -72,8 +77,14 @@ struct http_exchange {
 
 static void exchange_release(struct http_exchange *exchange)
 {
+    struct http_server *server = exchange->server;
     if (--exchange->holders > 0) {
         return;
+    }
+    server->unanswered -= exchange->begun;
+    if (server->unanswered == 0 && server->awaiting_answers) {
+        server->awaiting_answers = false;
+        op_done(&server->answered, STATUS_SUCCESS);
     }
     if (exchange->response != NULL) {
         MHD_destroy_response(exchange->response);
@@ -157,8 +168,8 @@ static void exchange_handle(void *arg) PARKS
     exchange_resume(exchange);
     exchange_release(exchange);
     server->running--;
-    if (server->running == 0 && server->idle != NULL) {
-        op_done(server->idle, STATUS_SUCCESS);
+    if (server->running == 0 && server->waiting) {
+        op_done(&server->idle, STATUS_SUCCESS);
     }
 }
 
@@ -167,6 +178,12 @@ static void exchange_begin(struct http_exchange *exchange)
 {
     struct http_server *server = exchange->server;
     exchange->begun = true;
+    server->unanswered++;
+    if (server->draining) {
+        http_reply(exchange, 503, &(struct http_header){SPAN("Connection"), SPAN("close")}, 1,
+                   SPAN_NONE);
+        return;
+    }
     if (!buf_ok(&exchange->body)) {
         http_reply(exchange, 413, NULL, 0, SPAN_NONE);
         return;
@@ -364,10 +381,38 @@ uint16_t http_server_port(const struct http_server *server)
     return server->port;
 }
 
+/* From now on the kernel refuses who wants to connect. */
+static void server_shut(struct http_server *server)
+{
+    if (!server->draining) {
+        server->draining = true;
+        close(MHD_quiesce_daemon(server->daemon));
+    }
+}
+
+static void drain_asked(struct op *op)
+{
+    struct http_server *server = CONTAINER_OF(op, struct http_server, answered);
+    server->awaiting_answers = false;
+    op_done(op, status_of(REASON_SHUTTING_DOWN, NULL));
+}
+
+void http_server_drain(struct http_server *server, uint64_t grace_ms)
+{
+    server_shut(server);
+    if (server->unanswered > 0) {
+        uint64_t until_ms = loop_now_ms(server->loop) + grace_ms;
+        bool in_time;
+        op_init(&server->answered, server->loop, drain_asked, NULL);
+        server->awaiting_answers = true;
+        (void)!status_ok(op_wait_until(&server->answered, until_ms, &in_time));
+    }
+}
+
 void http_server_stop(struct http_server *server)
 {
+    server_shut(server);
     server->stopping = true;
-    int fd = MHD_quiesce_daemon(server->daemon);
     LIST_EACH (link, &server->exchanges) {
         struct http_exchange *exchange = CONTAINER_OF(link, struct http_exchange, link);
         if (exchange->task != NULL) {
@@ -375,16 +420,15 @@ void http_server_stop(struct http_server *server)
         }
     }
     if (server->running > 0) {
-        struct op idle;
-        op_init(&idle, server->loop, NULL, NULL);
-        server->idle = &idle;
-        (void)!status_ok(op_wait_firmly(&idle));
+        op_init(&server->idle, server->loop, NULL, NULL);
+        server->waiting = true;
+        struct status s = op_wait_firmly(&server->idle);
+        (void)s; /* it cannot fail */
     }
     server_turn(server); /* the last answers go out */
     fd_watch_stop(server->watch);
     timer_stop(&server->timer);
     MHD_stop_daemon(server->daemon);
-    close(fd);
     check(list_empty(&server->exchanges));
     free(server);
 }

@@ -34,6 +34,10 @@ struct status http_server_start(struct loop *loop, const struct http_server_opti
                                 struct http_server **out) NODISCARD;
 uint16_t http_server_port(const struct http_server *server);
 
+/* Lets nobody in any more (on kept connections: 503) and returns once every request that was whole
+ * before has its answer, after grace_ms at the latest; http_server_stop comes next. */
+void http_server_drain(struct http_server *server, uint64_t grace_ms) PARKS;
+
 /* Cancels the running handlers, waits for them, closes everything, frees. Outside handlers only. */
 void http_server_stop(struct http_server *server) PARKS;
 

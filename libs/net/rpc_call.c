@@ -47,6 +47,7 @@ void rpc_call_arm(const struct rpc_entry *entry)
     grpc_call_details_init(&rpc->details);
     wire_tag_init(&rpc->shell, server->wire, NULL, call_arrived);
     rpc->shell.on_wire = shell_taken;
+    rpc->shell.call = &rpc->call;
     wire_tag_release(&rpc->shell);
     grpc_call_error refused;
     if (entry->registered != NULL) {
@@ -100,6 +101,7 @@ void rpc_call_end_when_done(struct rpc *rpc)
     grpc_byte_buffer_destroy(rpc->received);
     wire_tag_init(&rpc->shell, server->wire, NULL, shell_gone);
     rpc->shell.on_wire = shell_let_go;
+    rpc->shell.call = &rpc->call;
     wire_batch(&rpc->shell, rpc->call, NULL, 0);
     rpc_server_look(server);
 }
@@ -244,7 +246,7 @@ static void call_finish(struct rpc *rpc, struct status s)
     rpc->finished = true;
     rpc->pending++;
     wire_tag_init(&rpc->finish, rpc->entry->server->wire, NULL, call_finished);
-    wire_batch(&rpc->finish, rpc->call, ops, n);
+    wire_batch_here(&rpc->finish, rpc->call, ops, n);
     timer_start(&rpc->linger, loop_now_ms(rpc->entry->server->loop) + LINGER_MS);
     grpc_byte_buffer_destroy(rpc->reply);
     grpc_slice_unref(message);

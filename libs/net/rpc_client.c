@@ -150,7 +150,7 @@ static void batch_with_metadata(struct wire_tag *tag, const struct client_call *
     size_t n_metadata = add_metadata(call->channel, metadata);
     ops[0] = (grpc_op){.op = GRPC_OP_SEND_INITIAL_METADATA,
                        .data.send_initial_metadata = {.count = n_metadata, .metadata = metadata}};
-    wire_batch(tag, call->grpc, ops, n);
+    wire_batch_here(tag, call->grpc, ops, n);
     for (size_t i = 0; i < n_metadata; i++) {
         grpc_slice_unref(metadata[i].value);
     }
@@ -252,17 +252,17 @@ static void stream_watch(struct rpc_stream *stream)
                                         .status_details = &call->message}},
     };
     wire_tag_init(&stream->ended, call->wire, stream_cancel, NULL);
-    wire_batch(&stream->ended, call->grpc, ops, ARRAY_LEN(ops));
+    wire_batch_here(&stream->ended, call->grpc, ops, ARRAY_LEN(ops));
 }
 
 static struct status stream_begin(struct rpc_stream *stream, const void *request)
 {
-    grpc_op ops[2] = {{0}};
+    grpc_op ops[] = {{0}, {0}, {.op = GRPC_OP_SEND_CLOSE_FROM_CLIENT}};
     struct step step;
     step_init(&step, stream);
     grpc_byte_buffer *bytes = request != NULL ? rpc_message_pack(request) : NULL;
     ops[1] = (grpc_op){.op = GRPC_OP_SEND_MESSAGE, .data.send_message.send_message = bytes};
-    batch_with_metadata(&step.tag, &stream->call, ops, bytes != NULL ? 2 : 1);
+    batch_with_metadata(&step.tag, &stream->call, ops, bytes != NULL ? 3 : 1);
     grpc_byte_buffer_destroy(bytes);
     return op_wait(&step.tag.op);
 }
@@ -307,7 +307,7 @@ struct status rpc_stream_send(struct rpc_stream *stream, const void *message)
     step_init(&step, stream);
     grpc_byte_buffer *bytes = rpc_message_pack(message);
     const grpc_op send = {.op = GRPC_OP_SEND_MESSAGE, .data.send_message.send_message = bytes};
-    wire_batch(&step.tag, stream->call.grpc, &send, 1);
+    wire_batch_here(&step.tag, stream->call.grpc, &send, 1);
     grpc_byte_buffer_destroy(bytes);
     return step_sent(&step);
 }
@@ -318,7 +318,7 @@ struct status rpc_stream_send_end(struct rpc_stream *stream)
     struct step step;
     step_init(&step, stream);
     const grpc_op close = {.op = GRPC_OP_SEND_CLOSE_FROM_CLIENT};
-    wire_batch(&step.tag, stream->call.grpc, &close, 1);
+    wire_batch_here(&step.tag, stream->call.grpc, &close, 1);
     return step_sent(&step);
 }
 
@@ -329,7 +329,7 @@ struct status rpc_stream_recv(struct rpc_stream *stream, struct arena *arena, vo
     grpc_byte_buffer *bytes = NULL;
     step_init(&step, stream);
     const grpc_op receive = {.op = GRPC_OP_RECV_MESSAGE, .data.recv_message.recv_message = &bytes};
-    wire_batch(&step.tag, stream->call.grpc, &receive, 1);
+    wire_batch_here(&step.tag, stream->call.grpc, &receive, 1);
     struct status s = op_wait(&step.tag.op);
     if (bytes != NULL) {
         if (status_ok(s)) {

@@ -41,8 +41,8 @@ struct status rpc_call(struct rpc_channel *channel,
                        const struct ProtobufCServiceDescriptor *service, const char *method,
                        const void *request, struct arena *arena, void **reply) NODISCARD PARKS;
 
-/* A streaming call. request: the first message, NULL to send none yet. Returns when it was handed
- * to gRPC, not when the peer answered. */
+/* A streaming call. request: the only message, with which our side ends; NULL where messages are
+ * sent later. Returns when it was handed to gRPC, not when the peer answered. */
 struct status rpc_open(struct rpc_channel *channel,
                        const struct ProtobufCServiceDescriptor *service, const char *method,
                        const void *request, struct rpc_stream **out) NODISCARD PARKS;

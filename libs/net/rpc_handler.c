@@ -82,7 +82,7 @@ struct status rpc_send(struct rpc *rpc, const void *message)
     struct sending sending = {.rpc = rpc};
     wire_tag_init(&sending.tag, rpc->entry->server->wire, send_cancel, NULL);
     rpc->sending = true;
-    wire_batch(&sending.tag, rpc->call, ops, n);
+    wire_batch_here(&sending.tag, rpc->call, ops, n);
     grpc_byte_buffer_destroy(bytes);
     rpc_call_unref(headers, n_headers);
     metric_add(rpc->entry->server->metrics.sent, 1, rpc->entry->labels);
@@ -129,7 +129,7 @@ struct status rpc_recv(struct rpc *rpc, const void **message)
     wire_tag_init(&rpc->receive, rpc->entry->server->wire, NULL, receive_done);
     grpc_op receive = {.op = GRPC_OP_RECV_MESSAGE,
                        .data.recv_message.recv_message = &rpc->received};
-    wire_batch(&rpc->receive, rpc->call, &receive, 1);
+    wire_batch_here(&rpc->receive, rpc->call, &receive, 1);
     TRY(op_wait(&receiving.op));
     if (rpc->received == NULL) {
         /* The same event for a caller who has said all and for one who left. */

@@ -21,7 +21,9 @@
  * with STATUS_SUCCESS or, when the event says no, with CALL_CANCELLED. */
 struct wire_tag {
     struct op op;
+    struct wire *wire;
     void (*on_wire)(struct wire_tag *tag); /* takes the event on the wire thread; NULL: posted */
+    grpc_call **call;                      /* with on_wire: whose event it is */
 };
 
 struct loop *wire_loop(const struct wire *wire);
@@ -31,14 +33,18 @@ grpc_completion_queue *wire_queue(const struct wire *wire);
 void wire_hold(struct wire *wire);
 void wire_let_go(struct wire *wire);
 
-void wire_tag_init(struct wire_tag *tag, const struct wire *wire, void (*cancel)(struct op *),
+void wire_tag_init(struct wire_tag *tag, struct wire *wire, void (*cancel)(struct op *),
                    void (*then)(struct op *));
 
-/* Before a tag is handed to gRPC by anything but wire_batch. */
+/* Before a tag is handed to gRPC by anything but the batches. */
 void wire_tag_release(struct wire_tag *tag);
 
 /* Starts a batch; gRPC refusing it is a bug of ours. n 0: only wakes the wire thread. */
 void wire_batch(struct wire_tag *tag, grpc_call *call, const grpc_op *ops, size_t n);
+
+/* The same on the loop thread, where most sends are through before this returns: then the op is
+ * done, which spares it the way over the wire thread. */
+void wire_batch_here(struct wire_tag *tag, grpc_call *call, const grpc_op *ops, size_t n);
 
 /* Wire thread: the tag's event goes to the loop. */
 void wire_post(struct wire_tag *tag);

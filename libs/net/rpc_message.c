@@ -35,50 +35,58 @@ static void budget_free(void *data, void *memory)
     (void)memory;
 }
 
-static bool text_valid(const ProtobufCMessage *message);
+/* What protobuf-c lets through although nobody may send it; REASON_NONE: nothing. */
+static enum reason fault_of(const ProtobufCMessage *message);
 
-static bool member_valid(const ProtobufCFieldDescriptor *field, const void *member)
+static enum reason member_fault(const ProtobufCFieldDescriptor *field, const void *member)
 {
     const void *pointer = *(void *const *)member;
     if (pointer == NULL) {
-        return true;
+        return REASON_NONE;
     }
-    return field->type == PROTOBUF_C_TYPE_STRING ? utf8_valid(span_str(pointer))
-                                                 : text_valid(pointer);
+    if (field->type == PROTOBUF_C_TYPE_STRING) {
+        return utf8_valid(span_str(pointer)) ? REASON_NONE : REASON_BAD_ENCODING;
+    }
+    return fault_of(pointer);
 }
 
-static bool field_valid(const ProtobufCMessage *message, const ProtobufCFieldDescriptor *field)
+static enum reason field_fault(const ProtobufCMessage *message,
+                               const ProtobufCFieldDescriptor *field)
 {
     if (field->type != PROTOBUF_C_TYPE_STRING && field->type != PROTOBUF_C_TYPE_MESSAGE) {
-        return true;
+        return REASON_NONE;
     }
     const char *base = (const char *)message;
     const char *member = base + field->offset;
     if (field->label == PROTOBUF_C_LABEL_REPEATED) {
         size_t n = *(const size_t *)(base + field->quantifier_offset);
         const char *const *members = *(const char *const *const *)member;
-        for (size_t i = 0; i < n; i++) {
-            if (!member_valid(field, &members[i])) {
-                return false;
-            }
+        enum reason fault = REASON_NONE;
+        for (size_t i = 0; i < n && fault == REASON_NONE; i++) {
+            fault = member_fault(field, &members[i]);
         }
-        return true;
+        return fault;
     }
     if ((field->flags & PROTOBUF_C_FIELD_FLAG_ONEOF) != 0 &&
         *(const uint32_t *)(base + field->quantifier_offset) != field->id) {
-        return true;
+        return REASON_NONE;
     }
-    return member_valid(field, member);
+    return member_fault(field, member);
 }
 
-static bool text_valid(const ProtobufCMessage *message)
+static enum reason fault_of(const ProtobufCMessage *message)
 {
-    for (unsigned i = 0; i < message->descriptor->n_fields; i++) {
-        if (!field_valid(message, &message->descriptor->fields[i])) {
-            return false;
+    /* Field number 0, in a longer spelling than its own: packed again, it would not unpack. */
+    for (unsigned i = 0; i < message->n_unknown_fields; i++) {
+        if (message->unknown_fields[i].tag == 0) {
+            return REASON_MESSAGE_MALFORMED;
         }
     }
-    return true;
+    enum reason fault = REASON_NONE;
+    for (unsigned i = 0; i < message->descriptor->n_fields && fault == REASON_NONE; i++) {
+        fault = field_fault(message, &message->descriptor->fields[i]);
+    }
+    return fault;
 }
 
 static struct status unpack(const ProtobufCMessageDescriptor *type, struct span bytes,
@@ -93,8 +101,9 @@ static struct status unpack(const ProtobufCMessageDescriptor *type, struct span 
         return status_of(budget.denied ? REASON_MESSAGE_TOO_COMPLEX : REASON_MESSAGE_MALFORMED,
                          NULL);
     }
-    if (!text_valid(unpacked)) {
-        return status_of(REASON_BAD_ENCODING, NULL);
+    enum reason fault = fault_of(unpacked);
+    if (fault != REASON_NONE) {
+        return status_of(fault, NULL);
     }
     *message = unpacked;
     return STATUS_SUCCESS;

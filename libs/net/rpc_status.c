@@ -243,7 +243,9 @@ static uint32_t duration_ms(const Google__Protobuf__Duration *duration)
     if (duration->seconds >= UINT32_MAX / 1000) {
         return UINT32_MAX;
     }
-    return (uint32_t)duration->seconds * 1000 + (uint32_t)(duration->nanos + 999999) / 1000000;
+    uint64_t ms =
+        (uint64_t)duration->seconds * 1000 + ((uint64_t)duration->nanos + 999999) / 1000000;
+    return ms < UINT32_MAX ? (uint32_t)ms : UINT32_MAX;
 }
 
 static void read_detail(const Google__Protobuf__Any *any, struct arena *scratch,

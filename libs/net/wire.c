@@ -118,10 +118,11 @@ void wire_let_go(struct wire *wire)
     wire->held--;
 }
 
-void wire_tag_init(struct wire_tag *tag, const struct wire *wire, void (*cancel)(struct op *),
+void wire_tag_init(struct wire_tag *tag, struct wire *wire, void (*cancel)(struct op *),
                    void (*then)(struct op *))
 {
     op_init(&tag->op, wire->loop, cancel, then);
+    tag->wire = wire;
     tag->on_wire = NULL;
 }
 
@@ -135,6 +136,35 @@ void wire_batch(struct wire_tag *tag, grpc_call *call, const grpc_op *ops, size_
     order_before_event(tag);
     grpc_call_error refused = grpc_call_start_batch(call, ops, n, tag, NULL);
     check(refused == GRPC_CALL_OK);
+}
+
+/* An event that came up on the loop thread: any, as who holds gRPC's locks does others' work too.
+ * `then` must not run inside whatever started the batch. */
+static void take_here(struct wire_tag *tag, bool ok)
+{
+    order_after_start(tag);
+    tag->op.ok = ok;
+    if (tag->on_wire != NULL && ok) {
+        wire_batch(tag, *tag->call, NULL, 0); /* again, there */
+    } else if (tag->on_wire != NULL) {
+        tag->on_wire(tag);
+    } else if (tag->op.then != NULL) {
+        wire_post(tag);
+    } else {
+        op_done(&tag->op, ok ? STATUS_SUCCESS : status_of(REASON_CALL_CANCELLED, NULL));
+    }
+}
+
+void wire_batch_here(struct wire_tag *tag, grpc_call *call, const grpc_op *ops, size_t n)
+{
+    grpc_completion_queue *queue = tag->wire->queue;
+    void *early;
+    int ok;
+    grpc_completion_queue_thread_local_cache_init(queue);
+    wire_batch(tag, call, ops, n);
+    if (grpc_completion_queue_thread_local_cache_flush(queue, &early, &ok) != 0) {
+        take_here(early, ok != 0);
+    }
 }
 
 void wire_post(struct wire_tag *tag)

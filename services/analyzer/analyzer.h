@@ -62,7 +62,7 @@ struct status request_take_tenant(struct rpc *rpc, const char *field, const char
 struct status request_options(struct rpc *rpc, const Analyzer__AnalysisOptions *options) NODISCARD;
 struct status request_document(struct rpc *rpc, const struct analyzer *analyzer,
                                const Analyzer__Document *document, const char *field,
-                               bool single_section, struct document *out) NODISCARD;
+                               bool single_section, struct document *out) NODISCARD PARKS;
 
 /* "tenants/{tenant}/tasks/{task}" of this tenant: the id. TASK_UNKNOWN otherwise. */
 struct status request_task(struct rpc *rpc, const char *tenant, const char *name,

@@ -20,10 +20,6 @@ static struct status start(struct app *app, const void *config, void **state) PA
     struct limiter *limiter;
     TRY(limiter_new(config, clock_boot_ms, error_text, &limiter));
     metric_on_collect(limiter_collect, limiter);
-    if (limiter->suite->closed_until_ms > 0) {
-        LOG(WARN, "nothing is granted yet: calls of an earlier process may still count",
-            KV("ms", limiter->suite->closed_until_ms - clock_boot_ms()));
-    }
     LOG(INFO, "limits", KV("catalogue", limiter->policy->catalogue->source),
         KV("models", limiter->policy->catalogue->n_models),
         KV("requests", limiter->policy->suite.requests),

@@ -44,8 +44,17 @@ static bool wanted(const Router__Generation *g, const struct catalogue_model *mo
     return g->n_tiers == 0 && model->tier > 0;
 }
 
-static void choose(struct router *router, struct plan *plan)
+struct choice {
+    struct router *router;
+    struct plan *plan;
+};
+
+/* Any thread: the task waits, its plan and arena are left alone, and router is read only. */
+static void choose(void *arg)
 {
+    const struct choice *choice = arg;
+    struct router *router = choice->router;
+    struct plan *plan = choice->plan;
     const Router__Generation *g = plan->generation;
     for (size_t i = 0; i < g->n_models; i++) {
         consider(router, plan, models_find(plan->catalogue, g->models[i]));
@@ -83,7 +92,8 @@ struct status plan_make(struct router *router, const Router__Generation *g, cons
     } else {
         hash_random(plan->call_id, ROUTER_ID_SIZE);
     }
-    choose(router, plan);
+    struct choice choice = {router, plan};
+    TRY(loop_work_over(reshape_bytes(g), choose, &choice));
     plan->n_unfit = plan->n_skipped;
     if (plan->n_candidates > 0) {
         return STATUS_SUCCESS;

@@ -22,7 +22,8 @@ struct relay {
     bool has_thinking;
     bool has_answer;
     uint64_t sent_ms;
-    bool stopped; /* message_stop was seen */
+    bool began;   /* an event was seen */
+    bool stopped; /* and message_stop */
 
     /* The open block: blocks come one after the other. */
     Router__BlockType type;
@@ -357,6 +358,7 @@ static struct status read_events(struct relay *r, struct bedrock_call *call) PAR
         if (event.len == 0) {
             return status_of(REASON_TIER_STREAM_BROKEN, "the stream ended before the answer did");
         }
+        r->began = true;
         TRY(take_event(r, event));
     }
 }
@@ -378,6 +380,22 @@ static struct status put_admitted(struct relay *r) PARKS
     admitted.skipped = r->plan->skipped;
     admitted.queue_ms = r->plan->queue_ms;
     return put(r, ROUTER__GENERATE_RESPONSE__EVENT_ADMITTED, &admitted);
+}
+
+/* A stream that broke, or an answer that never came, may have cost more than was seen; a refusal,
+ * also one that is the first event of a stream, has not. */
+static bool may_have_cost_more(const struct relay *r, const struct bedrock_reply *reply,
+                               enum reason reason)
+{
+    static const enum reason refusals[] = {REASON_TIER_THROTTLED, REASON_TIER_THROTTLED_DAILY,
+                                           REASON_TIER_UNAVAILABLE, REASON_TIER_NOT_READY,
+                                           REASON_UPSTREAM_REJECTED};
+    for (size_t i = 0; i < ARRAY_LEN(refusals) && !r->began; i++) {
+        if (reason == refusals[i]) {
+            return false;
+        }
+    }
+    return reply->dispatched && (reply->http_status == 200 || reply->http_status == 0);
 }
 
 static struct status exchange(struct relay *r, struct span body) PARKS
@@ -406,17 +424,29 @@ static struct status exchange(struct relay *r, struct span body) PARKS
             r->attempt->request_id =
                 arena_string(r->plan->arena, utf8_first(reply->request_id, 128));
         }
-        /* A stream that broke, or an answer that never came, may have cost more than was seen. */
-        r->attempt->usage_partial = !status_ok(s) && reply->dispatched &&
-                                    (reply->http_status == 200 || reply->http_status == 0);
+        r->attempt->usage_partial = !status_ok(s) && may_have_cost_more(r, reply, s.reason);
     }
     return status_copy(s, r->plan->arena);
 }
 
-static void take_hashes(struct relay *r, struct span body, struct record_hashes *hashes)
+struct body_making {
+    const Router__Generation *generation;
+    const struct candidate *candidate;
+    struct buf *body;
+    struct record_hashes *hashes;
+};
+
+/* Any thread: the task waits. */
+static void make_body(void *arg)
 {
-    hash_sha256(body, hashes->prompt);
-    hashes->has_prompt = true;
+    const struct body_making *making = arg;
+    reshape_add_body(making->body, making->generation, making->candidate);
+    hash_sha256(buf_span(making->body), making->hashes->prompt);
+    making->hashes->has_prompt = true;
+}
+
+static void take_hashes(struct relay *r, struct record_hashes *hashes)
+{
     hashes->has_thinking = r->has_thinking;
     hashes->has_answer = r->has_answer;
     hash_sha256_end(r->thinking, hashes->thinking);
@@ -488,13 +518,15 @@ struct status relay(struct router *router, struct plan *plan, struct grant *gran
     plan->first_token_ms = 0; /* of an attempt that broke */
 
     leases_hold(router->leases, grant);
-    reshape_add_body(&body, plan->generation, grant->candidate);
-    struct status s = buf_ok(&body)
-                          ? attempt_run(&r, buf_span(&body))
+    struct body_making making = {plan->generation, grant->candidate, &body, hashes};
+    struct status s = loop_work_over(reshape_bytes(plan->generation), make_body, &making);
+    if (status_ok(s)) {
+        s = buf_ok(&body) ? attempt_run(&r, buf_span(&body))
                           : status_of(REASON_MESSAGE_TOO_LARGE, "the prompt is larger than 25 MB");
+    }
     attempt->reason = s.reason;
     leases_drop(router->leases, grant);
-    take_hashes(&r, buf_span(&body), hashes);
+    take_hashes(&r, hashes);
     account(&r);
     buf_clear(&r.start);
     buf_clear(&r.partial);

@@ -128,11 +128,11 @@ struct plan {
 
 /* Checks the request as a whole: BAD_REQUEST with all its field violations, MODEL_UNKNOWN. */
 struct status request_check(struct rpc *rpc, const char *tenant, const Router__Generation *g,
-                            const struct router *router, const char **tenant_out) NODISCARD;
+                            const struct router *router, const char **tenant_out) NODISCARD PARKS;
 
 /* Candidates in order, each reshaped; CONTEXT_WINDOW_EXCEEDED when the prompt fits none. */
 struct status plan_make(struct router *router, const Router__Generation *g, const char *tenant,
-                        struct arena *arena, struct plan *plan) NODISCARD;
+                        struct arena *arena, struct plan *plan) NODISCARD PARKS;
 void plan_drop(struct plan **plan); /* for CLEANUP: gives the catalogue back */
 
 /* What follows an attempt that ended with s: true when there is to be another one. Reads the class
@@ -150,6 +150,9 @@ void reshape(const struct router *router, const Router__Generation *g,
 void reshape_add_body(struct buf *out, const Router__Generation *g,
                       const struct candidate *candidate);
 
+/* Bytes of the content, for who must know whether that is much. */
+size_t reshape_bytes(const Router__Generation *g);
+
 /* Estimated prompt tokens at a model. */
 uint64_t reshape_input_tokens(const Router__Generation *g, const struct catalogue_model *model);
 
@@ -166,6 +169,7 @@ struct grant {
     uint64_t lost_at_ms; /* loop time: by then the call must have stopped, unless renewed */
     struct task *task;
     uint64_t output_tokens; /* so far, for Renew */
+    uint64_t renewal;       /* number of the Renew that it was in last */
 };
 
 /* Asks until one candidate is granted, waiting as long as the limiter says and the deadline

@@ -76,9 +76,27 @@ static void put_count(struct json_writer *w, const char *key, uint64_t value)
     json_put_integer(w, (int64_t)value);
 }
 
-static void begin_line(struct json_writer *w, struct buf *line, const char *event, uint64_t id)
+static void put_left(struct json_writer *w, const struct quota_left *left)
 {
-    uint64_t now_us = clock_mono_us();
+    const struct {
+        const char *key;
+        int64_t value;
+    } rows[] = {
+        {"requests_left", left->requests},
+        {"tokens_left", left->tokens},
+        {"day_left", left->day},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        if (rows[i].value != QUOTA_NO_LIMIT) {
+            json_key(w, rows[i].key);
+            json_put_integer(w, rows[i].value);
+        }
+    }
+}
+
+static void begin_line(struct json_writer *w, struct buf *line, uint64_t now_us, const char *event,
+                       uint64_t id)
+{
     buf_init(line, LINE_MOST);
     json_writer_init(w, line);
     json_begin_object(w);
@@ -96,7 +114,8 @@ static void end_line(struct json_writer *w, struct buf *line)
     check(buf_ok(line));
 }
 
-uint64_t arrivals_begin(struct arrivals *arrivals, const struct arrivals_start *start)
+uint64_t arrivals_begin(struct arrivals *arrivals, uint64_t now_us,
+                        const struct arrivals_start *start)
 {
     struct json_writer w;
     CLEANUP(buf_clear) struct buf line;
@@ -105,7 +124,7 @@ uint64_t arrivals_begin(struct arrivals *arrivals, const struct arrivals_start *
     arrivals->running++;
     buf_init(&wall, 64);
     clock_add_rfc3339(&wall, clock_wall_ms());
-    begin_line(&w, &line, "start", id);
+    begin_line(&w, &line, now_us, "start", id);
     json_key(&w, "wall");
     json_put_string(&w, buf_span(&wall));
     json_key(&w, "model");
@@ -115,23 +134,38 @@ uint64_t arrivals_begin(struct arrivals *arrivals, const struct arrivals_start *
     json_key(&w, "operation");
     json_put_string(&w, span_str(start->operation));
     put_count(&w, "input_tokens", start->input_tokens);
+    if (start->cache != NULL) {
+        put_count(&w, "cache_read_tokens", start->cache->read);
+        put_count(&w, "cache_write_tokens", start->cache->write);
+    }
     put_count(&w, "max_tokens", start->max_tokens);
+    put_count(&w, "reserved", start->reserved);
+    put_left(&w, &start->left);
     put_count(&w, "running", arrivals->running);
     end_line(&w, &line);
     append(arrivals, &line);
     return id;
 }
 
-void arrivals_finish(struct arrivals *arrivals, uint64_t id, const struct arrivals_end *end)
+void arrivals_finish(struct arrivals *arrivals, uint64_t now_us, uint64_t id,
+                     const struct arrivals_end *end)
 {
     struct json_writer w;
     CLEANUP(buf_clear) struct buf line;
     arrivals->running--;
-    begin_line(&w, &line, "end", id);
+    begin_line(&w, &line, now_us, "end", id);
     put_count(&w, "status", (uint64_t)end->status);
     json_key(&w, "outcome");
     json_put_string(&w, span_str(end->outcome));
+    json_key(&w, "cause");
+    json_put_string(&w, span_str(end->cause));
+    if (end->kind != NULL) {
+        json_key(&w, "kind");
+        json_put_string(&w, span_str(end->kind));
+    }
     put_count(&w, "output_tokens", end->output_tokens);
+    put_count(&w, "settled", end->settled);
+    put_left(&w, &end->left);
     put_count(&w, "running", arrivals->running);
     end_line(&w, &line);
     append(arrivals, &line);

@@ -1,47 +1,23 @@
-/* One call of the Bedrock Runtime, from its route to its end. */
+/* The Bedrock Runtime: a call's route, who may call and with what, its place in the log. */
 #include "base/buf.h"
 #include "base/clock.h"
 #include "codec/json.h"
 #include "codec/text.h"
 #include "codec/uri.h"
-#include "loop/task.h"
-#include "simulator/events.h"
-#include "simulator/request.h"
-#include "simulator/sim.h"
+#include "simulator/call.h"
 #include "simulator/wire.h"
 
 #define MEMORY_PER_BYTE 8
 #define MEMORY_BASE     (8u << 20)
 #define MODEL_MOST      2048
 
-enum operation {
-    INVOKE,
-    STREAM,
-    COUNT,
-};
-
 static const struct {
     const char *path;
     const char *name;
 } operations[] = {
-    [INVOKE] = {"invoke", "invoke"},
-    [STREAM] = {"invoke-with-response-stream", "stream"},
-    [COUNT] = {"count-tokens", "count"},
-};
-
-/* One call; lives on its task's stack. */
-struct call {
-    struct sim *sim;
-    struct http_exchange *exchange;
-    struct arena *arena;
-    struct span model_id; /* decoded */
-    enum operation operation;
-    uint64_t begun_ms;
-    struct json *json;
-    struct span region;
-    struct request request;
-    struct fault fault;
-    struct arrivals_end end;
+    [CALL_INVOKE] = {"invoke", "invoke"},
+    [CALL_STREAM] = {"invoke-with-response-stream", "stream"},
+    [CALL_COUNT] = {"count-tokens", "count"},
 };
 
 void bedrock_unknown(struct http_exchange *exchange)
@@ -50,199 +26,7 @@ void bedrock_unknown(struct http_exchange *exchange)
     wire_refuse(exchange, &refusal, NULL);
 }
 
-static void refuse(struct call *call, const struct refusal *refusal)
-{
-    call->end.status = refusal->code;
-    call->end.outcome = refusal->code == 429   ? "throttled"
-                        : refusal->code >= 500 ? "failed"
-                                               : "rejected";
-    wire_refuse(call->exchange, refusal, &call->fault);
-}
-
-/* --- waiting ------------------------------------------------------------------------------------
- */
-
-static void leave(struct call *call, struct status why)
-{
-    call->end.outcome = why.reason == REASON_SHUTTING_DOWN ? "stopped" : "client_gone";
-}
-
-/* Until so long after the call began; false when nobody waits for the answer any more. */
-static bool wait_until(struct call *call, uint64_t due_ms) PARKS
-{
-    const struct sim_options *options = &call->sim->options;
-    uint64_t when = call->begun_ms + (uint64_t)((double)due_ms / options->speed);
-    struct status s = options->instant ? task_status() : task_sleep_until(when);
-    if (!status_ok(s)) {
-        leave(call, s);
-    }
-    return status_ok(s);
-}
-
-/* What is due later is so much later; a stall is never scaled. */
-static bool stall(struct call *call) PARKS
-{
-    struct status s = task_sleep_ms(call->fault.stall_ms);
-    call->begun_ms += call->fault.stall_ms;
-    if (!status_ok(s)) {
-        leave(call, s);
-    }
-    return status_ok(s);
-}
-
-/* --- one body -----------------------------------------------------------------------------------
- */
-
-static void cut(struct call *call, bool reset)
-{
-    call->end.outcome = reset ? "reset" : "closed";
-    http_reply_abort(call->exchange, reset);
-}
-
-/* Half of the body, as if it were all. */
-static void truncate_body(struct call *call, const struct wire_headers *headers,
-                          struct span body) PARKS
-{
-    http_reply_start(call->exchange, 200, headers->at, headers->n);
-    struct status s = http_reply_write(call->exchange, span_first(body, body.len / 2));
-    call->end.outcome = "truncated";
-    if (!status_ok(s)) {
-        leave(call, s);
-    }
-}
-
-static void reply_body(struct call *call, const struct answer *answer) PARKS
-{
-    struct wire_headers headers;
-    CLEANUP(buf_clear) struct buf body;
-    buf_init(&body, WIRE_BODY_MOST);
-    wire_begin(&headers, call->exchange, "application/json");
-    wire_add_count(&headers, "X-Amzn-Bedrock-Input-Token-Count", answer->input_tokens);
-    wire_add_count(&headers, "X-Amzn-Bedrock-Output-Token-Count", answer->metric_tokens);
-    wire_add_count(&headers, "X-Amzn-Bedrock-Invocation-Latency", events_last_ms(answer));
-    if (answer->model->generation->repeats_input) {
-        wire_add_count(&headers, "X-Amzn-Bedrock-Cache-Read-Input-Token-Count", 0);
-        wire_add_count(&headers, "X-Amzn-Bedrock-Cache-Write-Input-Token-Count", 0);
-    }
-    events_add_body(answer, &body);
-    call->end.status = 200;
-    call->end.output_tokens = answer->output_tokens;
-    if (call->fault.action == FAULT_TRUNCATE) {
-        truncate_body(call, &headers, buf_span(&body));
-        return;
-    }
-    http_reply(call->exchange, 200, headers.at, headers.n, buf_span(&body));
-}
-
-static void invoke(struct call *call, const struct answer *answer) PARKS
-{
-    enum fault_action action = call->fault.action;
-    if (action == FAULT_EXCEPTION) {
-        refuse(call, &call->fault.refusal);
-        return;
-    }
-    if (action == FAULT_STALL && !call->fault.before_headers && !stall(call)) {
-        return;
-    }
-    if (!wait_until(call, events_last_ms(answer))) {
-        return;
-    }
-    if (action == FAULT_RESET || action == FAULT_CLOSE) {
-        cut(call, action == FAULT_RESET);
-        return;
-    }
-    reply_body(call, answer);
-}
-
-/* --- a stream -----------------------------------------------------------------------------------
- */
-
-static void start_stream(struct call *call)
-{
-    struct wire_headers headers;
-    wire_begin(&headers, call->exchange, "application/vnd.amazon.eventstream");
-    wire_add(&headers, "X-Amzn-Bedrock-Content-Type", "application/json");
-    call->end.status = 200;
-    http_reply_start(call->exchange, 200, headers.at, headers.n);
-}
-
-static bool send_bytes(struct call *call, struct span bytes) PARKS
-{
-    struct status s = http_reply_write(call->exchange, bytes);
-    if (!status_ok(s)) {
-        leave(call, s);
-    }
-    return status_ok(s);
-}
-
-static void send_exception(struct call *call, const struct refusal *refusal) PARKS
-{
-    CLEANUP(buf_clear) struct buf frame;
-    buf_init(&frame, WIRE_BODY_MOST);
-    wire_add_exception(&frame, refusal, call->fault.unmodelled);
-    if (send_bytes(call, buf_span(&frame))) {
-        call->end.outcome = "exception";
-    }
-}
-
-/* What happens in place of the frame, or to it; true when the stream goes on. */
-static bool misbehave(struct call *call, struct buf *frame) PARKS
-{
-    switch (call->fault.action) {
-    case FAULT_EXCEPTION:
-        send_exception(call, &call->fault.refusal);
-        return false;
-    case FAULT_STALL:
-        return call->fault.before_headers || stall(call);
-    case FAULT_RESET:
-    case FAULT_CLOSE:
-        cut(call, call->fault.action == FAULT_RESET);
-        return false;
-    case FAULT_TRUNCATE:
-        if (send_bytes(call, span_first(buf_span(frame), frame->len / 2))) {
-            call->end.outcome = "truncated";
-        }
-        return false;
-    case FAULT_BAD_CRC:
-        frame->at[frame->len - 1] ^= 1;
-        call->end.outcome = "bad_crc";
-        return true;
-    case FAULT_NONE:
-    case FAULT_STATUS:
-        return true;
-    }
-    return true;
-}
-
-static void stream(struct call *call, const struct answer *answer) PARKS
-{
-    struct events events;
-    uint64_t due_ms;
-    uint64_t random = answer->random;
-    CLEANUP(buf_clear) struct buf event;
-    CLEANUP(buf_clear) struct buf frame;
-    buf_init(&event, WIRE_BODY_MOST);
-    buf_init(&frame, WIRE_BODY_MOST);
-    events_init(&events, answer);
-    for (uint64_t sent = 0; events_next(&events, &event, &due_ms); sent++) {
-        wire_add_chunk(&frame, buf_span(&event), &random);
-        if (!wait_until(call, due_ms)) {
-            return;
-        }
-        if (sent == 0) {
-            start_stream(call);
-        }
-        if ((sent == call->fault.after && !misbehave(call, &frame)) ||
-            !send_bytes(call, buf_span(&frame))) {
-            return;
-        }
-        call->end.output_tokens = events.sent;
-        buf_reset(&event);
-        buf_reset(&frame);
-    }
-}
-
-/* --- the call -----------------------------------------------------------------------------------
+/* --- who may call --------------------------------------------------------------------------------
  */
 
 static struct refusal check_signature(struct call *call)
@@ -269,10 +53,10 @@ static struct refusal find_model(struct call *call, const struct model **out)
     if (model == NULL) {
         return REFUSAL_INVALID("The provided model identifier is invalid.");
     }
-    if (call->operation == COUNT && profile) {
+    if (call->operation == CALL_COUNT && profile) {
         return REFUSAL_INVALID("The provided model doesn't support counting tokens.");
     }
-    if (call->operation != COUNT && !profile && model->profile_only) {
+    if (call->operation != CALL_COUNT && !profile && model->profile_only) {
         return REFUSAL_INVALID(
             arena_printf(call->arena,
                          "Invocation of model ID %s with on-demand throughput isn\u2019t "
@@ -311,7 +95,7 @@ static struct refusal admit(struct call *call)
     if (refusal.code != 0) {
         return refusal;
     }
-    if (call->operation == COUNT) {
+    if (call->operation == CALL_COUNT) {
         if (!unwrap_count(call, &unwrapped)) {
             return REFUSAL_INVALID("The provided request is not valid");
         }
@@ -331,59 +115,126 @@ static void count_tokens(struct call *call)
     http_reply(call->exchange, 200, headers.at, headers.n, span_str(body));
 }
 
-static void answer_call(struct call *call) PARKS
+/* --- the call -----------------------------------------------------------------------------------
+ */
+
+/* What the fault plan, the cache and the quotas have to say, all at one moment. */
+static void enter(struct call *call, uint64_t now_us)
 {
-    struct answer answer;
-    fault_plan_next(call->sim->faults, call->model_id, call->operation == STREAM, call->arena,
+    struct sim *sim = call->sim;
+    const struct request *request = &call->request;
+    fault_plan_next(sim->faults, call->model_id, call->operation == CALL_STREAM, call->arena,
                     &call->fault);
     if (call->fault.action == FAULT_STATUS) {
-        refuse(call, &call->fault.refusal);
         return;
     }
-    if (call->fault.action == FAULT_STALL && call->fault.before_headers && !stall(call)) {
-        return;
-    }
-    behaviour_answer(&call->sim->behaviour, &call->request, http_exchange_body(call->exchange),
-                     call->arena, &answer);
-    if (call->operation == STREAM) {
-        stream(call, &answer);
-    } else {
-        invoke(call, &answer);
-    }
+    cache_look(sim->cache, call->json, request, now_us, &call->cache);
+    const struct quota_tokens tokens = {
+        .input = request->input_tokens - call->cache.read - call->cache.write,
+        .cache_read = call->cache.read,
+        .cache_write = call->cache.write,
+        .max_tokens = request->max_tokens,
+    };
+    call->verdict = quota_plan_reserve(sim->quotas, request->model, call->model_id, call->region,
+                                       &tokens, now_us, &call->charge);
 }
 
-static void run(struct call *call) PARKS
+static uint64_t log_start(struct call *call, uint64_t now_us)
 {
-    struct refusal refusal = admit(call);
     struct sim *sim = call->sim;
-    bool admitted = refusal.code == 0;
-    uint64_t id =
-        arrivals_begin(sim->arrivals, &(struct arrivals_start){
-                                          .model = call->model_id,
-                                          .region = call->region,
-                                          .operation = operations[call->operation].name,
-                                          .input_tokens = admitted ? call->request.input_tokens : 0,
-                                          .max_tokens = admitted ? call->request.max_tokens : 0,
-                                      });
+    const struct cache_use *cache = &call->cache;
+    struct arrivals_start start = {
+        .model = call->model_id,
+        .region = call->region,
+        .operation = operations[call->operation].name,
+        .input_tokens = call->request.input_tokens - cache->read - cache->write,
+        .cache = sim->cache != NULL ? cache : NULL,
+        .max_tokens = call->request.max_tokens,
+        .reserved = call->charge.reserved,
+    };
+    quota_plan_left(sim->quotas, &call->charge, now_us, &start.left);
+    uint64_t id = arrivals_begin(sim->arrivals, now_us, &start);
     METRIC_SET(sim->metrics.simulator_running, (double)arrivals_running(sim->arrivals));
-    if (admitted && call->operation == COUNT) {
-        count_tokens(call);
-    } else if (admitted) {
-        answer_call(call);
-    } else if (refusal.late && call->operation == STREAM) {
-        start_stream(call);
-        send_exception(call, &refusal);
-    } else {
-        refuse(call, &refusal);
-    }
-    arrivals_finish(sim->arrivals, id, &call->end);
-    const char *model = admitted ? call->request.model->id : "none";
+    return id;
+}
+
+static const char *const kinds[] = {
+    [QUOTA_REQUESTS] = "requests",
+    [QUOTA_TOKENS] = "tokens",
+    [QUOTA_DAY] = "day",
+};
+
+static void log_end(struct call *call, uint64_t id)
+{
+    struct sim *sim = call->sim;
+    uint64_t now_us = clock_mono_us();
+    bool by_quota = call->verdict != QUOTA_ADMITTED;
+    bool by_fault = !by_quota && call->fault.action != FAULT_NONE;
+    call->end.cause = by_quota ? "quota" : by_fault ? "fault" : "none";
+    call->end.kind = by_quota   ? kinds[call->verdict]
+                     : by_fault ? fault_name(call->fault.action)
+                                : NULL;
+    call->end.settled =
+        quota_plan_settle(sim->quotas, &call->charge, call->end.output_tokens, now_us);
+    quota_plan_left(sim->quotas, &call->charge, now_us, &call->end.left);
+    arrivals_finish(sim->arrivals, now_us, id, &call->end);
+
+    const struct model *known = call->request.model;
+    const char *model = known != NULL ? known->id : "none";
     METRIC_SET(sim->metrics.simulator_running, (double)arrivals_running(sim->arrivals));
     METRIC_ADD(sim->metrics.simulator_requests_total, 1, model, call->end.outcome);
     METRIC_ADD(sim->metrics.simulator_tokens_total, (double)call->request.input_tokens, model,
                "input");
     METRIC_ADD(sim->metrics.simulator_tokens_total, (double)call->end.output_tokens, model,
                "output");
+}
+
+static void answer_call(struct call *call) PARKS
+{
+    struct answer answer;
+    struct sim *sim = call->sim;
+    struct refusal refusal = call->fault.refusal;
+    if (call->verdict != QUOTA_ADMITTED) {
+        refusal = fault_refusal(429, kinds[call->verdict]);
+    }
+    if (call->verdict != QUOTA_ADMITTED || call->fault.action == FAULT_STATUS) {
+        call_refuse(call, &refusal);
+        return;
+    }
+    if (call->fault.action == FAULT_STALL && call->fault.at == FAULT_AT_HEADERS &&
+        !call_stall(call)) {
+        return;
+    }
+    behaviour_answer(&sim->behaviour, &call->request, http_exchange_body(call->exchange),
+                     call->arena, &answer);
+    answer.cache_read = call->cache.read;
+    answer.cache_write = call->cache.write;
+    answer.input_tokens -= call->cache.read + call->cache.write;
+    answer.usage = call->fault.usage;
+    answer.metrics = call->fault.metrics;
+    latency_plan_apply(sim->latency, call->model_id, &answer);
+    call_deliver(call, &answer);
+}
+
+static void run(struct call *call) PARKS
+{
+    struct refusal refusal = admit(call);
+    bool admitted = refusal.code == 0;
+    uint64_t now_us = clock_mono_us();
+    if (admitted && call->operation != CALL_COUNT) {
+        enter(call, now_us);
+    }
+    uint64_t id = log_start(call, now_us);
+    if (admitted && call->operation == CALL_COUNT) {
+        count_tokens(call);
+    } else if (admitted) {
+        answer_call(call);
+    } else if (refusal.late && call->operation == CALL_STREAM) {
+        call_refuse_late(call, &refusal);
+    } else {
+        call_refuse(call, &refusal);
+    }
+    log_end(call, id);
 }
 
 /* "/model/{id}/{operation}"; ids are longer than their segment may show, but never hold '/'. */
@@ -397,7 +248,7 @@ static bool read_route(struct http_exchange *exchange, struct call *call, struct
     }
     for (size_t i = 0; i < ARRAY_LEN(operations); i++) {
         if (span_eq(path, span_str(operations[i].path))) {
-            call->operation = (enum operation)i;
+            call->operation = (enum call_operation)i;
             call->model_id = buf_span(id);
             return buf_ok(id);
         }

@@ -20,6 +20,14 @@ struct behaviour {
     double token_rate; /* tokens a second */
 };
 
+/* What an answer says of its tokens. */
+enum figures {
+    FIGURES_TRUE,
+    FIGURES_MISSING,
+    FIGURES_SMALLER, /* half of the truth */
+    FIGURES_LARGER,  /* twice */
+};
+
 struct answer {
     const struct model *model;
     char id[40]; /* "msg_bdrk_..." */
@@ -29,13 +37,17 @@ struct answer {
     struct span text; /* empty when max_tokens was used up before */
     const char *stop_reason;
     struct span stop_sequence; /* empty: none */
-    uint64_t input_tokens;
+    uint64_t input_tokens;     /* those of the next two not included */
+    uint64_t cache_read;
+    uint64_t cache_write;
     uint64_t thinking_tokens;
     uint64_t output_tokens; /* thinking and text */
     uint64_t metric_tokens; /* as invocationMetrics has them */
     uint64_t first_ms;      /* when the first event is due, after the call began */
     double token_ms;
     uint64_t random; /* for whoever cuts the answer into pieces */
+    enum figures usage;
+    enum figures metrics;
 };
 
 void behaviour_answer(const struct behaviour *behaviour, const struct request *request,

@@ -39,18 +39,31 @@ static void put_text(struct json_writer *w, const char *key, struct span value)
     json_put_string(w, value);
 }
 
+static uint64_t figure(enum figures figures, uint64_t truth)
+{
+    return figures == FIGURES_SMALLER ? truth / 2 : figures == FIGURES_LARGER ? truth * 2 : truth;
+}
+
+uint64_t events_metric(const struct answer *answer, uint64_t truth)
+{
+    return figure(answer->metrics, truth);
+}
+
 static void put_usage(struct json_writer *w, const struct answer *a, bool input, uint64_t output)
 {
+    if (a->usage == FIGURES_MISSING) {
+        return;
+    }
     json_key(w, "usage");
     json_begin_object(w);
     if (input) {
-        put_count(w, "input_tokens", a->input_tokens);
+        put_count(w, "input_tokens", figure(a->usage, a->input_tokens));
         if (a->model->generation->repeats_input) {
-            put_count(w, "cache_creation_input_tokens", 0);
-            put_count(w, "cache_read_input_tokens", 0);
+            put_count(w, "cache_creation_input_tokens", figure(a->usage, a->cache_write));
+            put_count(w, "cache_read_input_tokens", figure(a->usage, a->cache_read));
         }
     }
-    put_count(w, "output_tokens", output);
+    put_count(w, "output_tokens", figure(a->usage, output));
     json_end_object(w);
 }
 
@@ -114,10 +127,13 @@ static void put_message_delta(struct json_writer *w, const struct answer *a)
 
 static void put_metrics(struct json_writer *w, const struct answer *a)
 {
+    if (a->metrics == FIGURES_MISSING) {
+        return;
+    }
     json_key(w, "amazon-bedrock-invocationMetrics");
     json_begin_object(w);
-    put_count(w, "inputTokenCount", a->input_tokens);
-    put_count(w, "outputTokenCount", a->metric_tokens);
+    put_count(w, "inputTokenCount", events_metric(a, a->input_tokens));
+    put_count(w, "outputTokenCount", events_metric(a, a->metric_tokens));
     put_count(w, "invocationLatency", events_last_ms(a));
     put_count(w, "firstByteLatency", a->first_ms);
     json_end_object(w);
@@ -217,11 +233,21 @@ static void put_event(struct json_writer *w, struct events *e)
     }
 }
 
+static enum events_kind kind_of(enum events_stage stage)
+{
+    return stage == EVENTS_MESSAGE_START   ? EVENTS_KIND_MESSAGE_START
+           : stage == EVENTS_THINKING      ? EVENTS_KIND_THINKING
+           : stage == EVENTS_MESSAGE_DELTA ? EVENTS_KIND_MESSAGE_DELTA
+           : stage == EVENTS_MESSAGE_STOP  ? EVENTS_KIND_MESSAGE_STOP
+                                           : EVENTS_KIND_CONTENT;
+}
+
 bool events_next(struct events *events, struct buf *json, uint64_t *due)
 {
     if (events->stage == EVENTS_END) {
         return false;
     }
+    events->kind = kind_of(events->stage);
     struct json_writer w;
     json_writer_init(&w, json);
     json_begin_object(&w);
@@ -229,6 +255,44 @@ bool events_next(struct events *events, struct buf *json, uint64_t *due)
     json_end_object(&w);
     *due = due_ms(events->answer, events->sent);
     return true;
+}
+
+static void put_error(struct json_writer *w)
+{
+    json_key(w, "error");
+    json_begin_object(w);
+    put(w, "type", "overloaded_error");
+    put(w, "message", "Overloaded");
+    json_end_object(w);
+}
+
+void events_add_stray(const struct answer *answer, enum events_kind kind, struct buf *json)
+{
+    struct json_writer w;
+    json_writer_init(&w, json);
+    json_begin_object(&w);
+    switch (kind) {
+    case EVENTS_KIND_MESSAGE_START:
+        put(&w, "type", "message_start");
+        put_message_start(&w, answer);
+        break;
+    case EVENTS_KIND_PING:
+        put(&w, "type", "ping");
+        break;
+    case EVENTS_KIND_ERROR:
+        put(&w, "type", "error");
+        put_error(&w);
+        break;
+    case EVENTS_KIND_UNKNOWN:
+    case EVENTS_KIND_THINKING:
+    case EVENTS_KIND_CONTENT:
+    case EVENTS_KIND_MESSAGE_DELTA:
+    case EVENTS_KIND_MESSAGE_STOP:
+        put(&w, "type", "simulated_news"); /* what the API may say one day */
+        put_count(&w, "index", 0);
+        break;
+    }
+    json_end_object(&w);
 }
 
 void events_add_body(const struct answer *a, struct buf *json)

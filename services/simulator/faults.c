@@ -1,18 +1,12 @@
 #include "simulator/faults.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 
-#include "app/config.h"
 #include "base/alloc.h"
 #include "base/map.h"
-#include "base/nearest.h"
-#include "simulator/behaviour.h"
-#include "simulator/models.h"
+#include "simulator/sheet.h"
 
-#define PLAN_MOST   (64u << 10)
-#define PLAN_MEMORY (16u << 20) /* what a plan of that size can need */
-#define MODELS_MOST 1000        /* are counted one by one */
+#define MODELS_MOST 1000 /* are counted one by one */
 
 struct rule {
     const char *model;     /* NULL: any */
@@ -28,6 +22,9 @@ struct rule {
     const char *error;
     const char *type;
     const char *at;
+    const char *event;
+    const char *usage;
+    const char *metrics;
     struct fault fault; /* what it all comes to */
 };
 
@@ -35,65 +32,90 @@ struct fault_plan {
     struct arena *arena;
     struct span text;
     uint64_t seed;
-    struct rule *rules;
+    const struct rule *rules;
     size_t n_rules;
     struct map *calls; /* model -> how many, in the arena */
 };
 
-struct parse {
-    struct fault_plan *plan;
-    struct yaml_error *error;
-};
-
-/* Bits of a key: the actions that take it. */
+/* Tags of a key: bits of the actions that take it. */
 enum {
     FOR_STATUS = 1 << FAULT_STATUS,
     FOR_EXCEPTION = 1 << FAULT_EXCEPTION,
     FOR_STALL = 1 << FAULT_STALL,
-    FOR_STREAM = FOR_EXCEPTION | FOR_STALL | 1 << FAULT_RESET | 1 << FAULT_CLOSE |
-                 1 << FAULT_TRUNCATE | 1 << FAULT_BAD_CRC,
+    FOR_DRIP = 1 << FAULT_DRIP,
+    FOR_EVENT = 1 << FAULT_INSERT | 1 << FAULT_OMIT,
+    FOR_USAGE = 1 << FAULT_USAGE,
+    FOR_STREAM = FOR_EXCEPTION | FOR_STALL | FOR_DRIP | 1 << FAULT_RESET | 1 << FAULT_CLOSE |
+                 1 << FAULT_TRUNCATE | 1 << FAULT_BAD_CRC | 1 << FAULT_INSERT,
     FOR_ANY = -1,
+
+    STREAMS_ONLY = 1 << FAULT_BAD_CRC | FOR_EVENT,
 };
 
-#define ACTIONS "status|retired|exception|stall|reset|close|truncate|bad_crc"
+#define ACTIONS "status|retired|exception|stall|drip|reset|close|truncate|bad_crc|insert|omit|usage"
 #define TYPES                                                                                      \
     "throttlingException|validationException|internalServerException|modelStreamErrorException|"   \
     "modelTimeoutException|serviceUnavailableException|error"
-#define ROW(type, name, field, bounds)                                                             \
-    {                                                                                              \
-        name, CONFIG_TYPE_##type, offsetof(struct rule, field), "", bounds, "", NULL               \
-    }
+#define EVENTS  "message_start|message_delta|message_stop|ping|unknown|error"
+#define FIGURES "missing|smaller|larger"
+#define KEY(takers, type, name, field, bounds)                                                     \
+    SHEET_KEY(struct rule, takers, type, name, field, "", bounds)
 
-static const struct key {
-    int actions;
-    struct config_row row;
-} keys[] = {
-    {FOR_ANY, ROW(text, "model", model, "1..2048")},
-    {FOR_ANY, ROW(choice, "operation", operation, "invoke|stream")},
-    {FOR_ANY, ROW(count, "nth", nth, "1..1000000000")},
-    {FOR_ANY, ROW(count, "from", from, "1..1000000000")},
-    {FOR_ANY, ROW(count, "count", count, "1..1000000000")},
-    {FOR_ANY, ROW(ratio, "probability", probability, "0..1")},
-    {FOR_ANY, ROW(choice, "action", action, ACTIONS)},
-    {FOR_STATUS, ROW(count, "code", code, "400..599")},
-    {FOR_STATUS, ROW(text, "kind", kind, "1..64")},
-    {FOR_STATUS, ROW(text, "error", error, "1..128")},
-    {FOR_STATUS | FOR_EXCEPTION, ROW(text, "message", message, "0..4096")},
-    {FOR_STATUS, ROW(duration, "retry_after", fault.retry_after_ms, "0s..24h")},
-    {FOR_STATUS, ROW(duration, "amz_retry_after", fault.amz_retry_after_ms, "0s..24h")},
-    {FOR_EXCEPTION, ROW(choice, "type", type, TYPES)},
-    {FOR_STREAM, ROW(count, "after", fault.after, "0..1000000")},
-    {FOR_STALL, ROW(choice, "at", at, "headers|events")},
-    {FOR_STALL, ROW(duration, "for", fault.stall_ms, "0s..1h")},
+static const struct sheet_key keys[] = {
+    KEY(FOR_ANY, text, "model", model, "1..2048"),
+    KEY(FOR_ANY, choice, "operation", operation, "invoke|stream"),
+    KEY(FOR_ANY, count, "nth", nth, "1..1000000000"),
+    KEY(FOR_ANY, count, "from", from, "1..1000000000"),
+    KEY(FOR_ANY, count, "count", count, "1..1000000000"),
+    SHEET_KEY(struct rule, FOR_ANY, ratio, "probability", probability, "1", "0..1"),
+    KEY(FOR_ANY, choice, "action", action, ACTIONS),
+    KEY(FOR_STATUS, count, "code", code, "400..599"),
+    KEY(FOR_STATUS, text, "kind", kind, "1..64"),
+    KEY(FOR_STATUS, text, "error", error, "1..128"),
+    KEY(FOR_STATUS | FOR_EXCEPTION, text, "message", message, "0..4096"),
+    KEY(FOR_STATUS, duration, "retry_after", fault.retry_after_ms, "0s..24h"),
+    KEY(FOR_STATUS, duration, "amz_retry_after", fault.amz_retry_after_ms, "0s..24h"),
+    KEY(FOR_EXCEPTION, choice, "type", type, TYPES),
+    KEY(FOR_STREAM, count, "after", fault.after, "0..1000000"),
+    KEY(FOR_STALL, choice, "at", at, "headers|events|thinking"),
+    KEY(FOR_STALL, duration, "for", fault.stall_ms, "0s..1h"),
+    KEY(FOR_DRIP, count, "bytes", fault.drip_bytes, "1..1000000"),
+    KEY(FOR_DRIP, duration, "every", fault.drip_ms, "1ms..1h"),
+    KEY(FOR_EVENT, choice, "event", event, EVENTS),
+    KEY(FOR_USAGE, choice, "usage", usage, FIGURES),
+    KEY(FOR_USAGE, choice, "metrics", metrics, FIGURES),
+};
+
+static bool settle(const struct yaml *node, void *item, struct yaml_error *error);
+
+static const struct sheet sheet = {
+    .whole = "a plan",
+    .list = "rules",
+    .item = "a rule",
+    .keys = keys,
+    .n_keys = ARRAY_LEN(keys),
+    .item_size = sizeof(struct rule),
+    .settle = settle,
+};
+
+static const char *const action_names[] = {
+    [FAULT_NONE] = "none",     [FAULT_STATUS] = "status",     [FAULT_EXCEPTION] = "exception",
+    [FAULT_STALL] = "stall",   [FAULT_DRIP] = "drip",         [FAULT_RESET] = "reset",
+    [FAULT_CLOSE] = "close",   [FAULT_TRUNCATE] = "truncate", [FAULT_BAD_CRC] = "bad_crc",
+    [FAULT_INSERT] = "insert", [FAULT_OMIT] = "omit",         [FAULT_USAGE] = "usage",
 };
 
 static const struct {
     const char *name;
-    enum fault_action action;
-} actions[] = {
-    {"status", FAULT_STATUS},     {"retired", FAULT_NONE},    {"exception", FAULT_EXCEPTION},
-    {"stall", FAULT_STALL},       {"reset", FAULT_RESET},     {"close", FAULT_CLOSE},
-    {"truncate", FAULT_TRUNCATE}, {"bad_crc", FAULT_BAD_CRC},
+    enum events_kind event;
+    int takers;
+} event_names[] = {
+    {"message_start", EVENTS_KIND_MESSAGE_START, FOR_EVENT},
+    {"message_delta", EVENTS_KIND_MESSAGE_DELTA, 1 << FAULT_OMIT},
+    {"message_stop", EVENTS_KIND_MESSAGE_STOP, 1 << FAULT_OMIT},
+    {"ping", EVENTS_KIND_PING, 1 << FAULT_INSERT},
+    {"unknown", EVENTS_KIND_UNKNOWN, 1 << FAULT_INSERT},
+    {"error", EVENTS_KIND_ERROR, 1 << FAULT_INSERT},
 };
 
 static const struct {
@@ -104,17 +126,6 @@ static const struct {
 #include "simulator/faults.def"
 };
 
-static bool refuse(struct parse *p, size_t line, const char *format, ...) FORMAT(3, 4);
-static bool refuse(struct parse *p, size_t line, const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    p->error->line = line;
-    vsnprintf(p->error->text, sizeof(p->error->text), format, args);
-    va_end(args);
-    return false;
-}
-
 static bool same(const char *a, const char *b)
 {
     return strcmp(a, b) == 0;
@@ -123,29 +134,28 @@ static bool same(const char *a, const char *b)
 /* --- what a rule comes to ----------------------------------------------------------------------
  */
 
-static bool find_status(struct parse *p, size_t line, const struct rule *rule, struct refusal *out)
+/* NULL when there is none. */
+static const struct refusal *find_refusal(uint64_t code, const char *kind)
 {
     for (size_t i = 0; i < ARRAY_LEN(statuses); i++) {
-        if ((uint64_t)statuses[i].refusal.code == rule->code &&
-            (rule->kind == NULL || same(rule->kind, statuses[i].kind))) {
-            *out = statuses[i].refusal;
-            return true;
+        if ((uint64_t)statuses[i].refusal.code == code &&
+            (kind == NULL || same(kind, statuses[i].kind))) {
+            return &statuses[i].refusal;
         }
     }
-    return rule->kind != NULL
-               ? refuse(p, line, "code %d has no kind \"%.64s\"", (int)rule->code, rule->kind)
-               : refuse(p, line, "code %d is none of the provider's", (int)rule->code);
+    return NULL;
 }
 
-static void find_exception(const char *type, struct fault *out)
+struct refusal fault_refusal(int code, const char *kind)
 {
-    out->unmodelled = same(type, "error");
-    struct span error = span_str(out->unmodelled ? "InternalServerException" : type);
-    size_t i = 0;
-    while (!span_eq_nocase(span_str(statuses[i].refusal.error), error)) {
-        check(++i < ARRAY_LEN(statuses));
-    }
-    out->refusal = statuses[i].refusal;
+    const struct refusal *refusal = find_refusal((uint64_t)code, kind);
+    check(refusal != NULL);
+    return *refusal;
+}
+
+const char *fault_name(enum fault_action action)
+{
+    return action_names[action];
 }
 
 /* An exception's name goes into a header. */
@@ -154,174 +164,174 @@ static bool is_name(const char *text)
     return text[strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")] == '\0';
 }
 
-static bool settle_status(struct parse *p, size_t line, struct rule *rule)
+static bool settle_status(struct rule *rule, size_t line, struct yaml_error *error)
 {
     if (rule->code == 0) {
-        return refuse(p, line, "a status has no code");
+        return sheet_refuse(error, line, "a status has no code");
     }
     if (rule->error != NULL && !is_name(rule->error)) {
-        return refuse(p, line, "error is not the name of an exception");
+        return sheet_refuse(error, line, "error is not the name of an exception");
     }
-    if (!find_status(p, line, rule, &rule->fault.refusal)) {
-        return false;
+    const struct refusal *refusal = find_refusal(rule->code, rule->kind);
+    if (refusal == NULL) {
+        return rule->kind != NULL ? sheet_refuse(error, line, "code %d has no kind \"%.64s\"",
+                                                 (int)rule->code, rule->kind)
+                                  : sheet_refuse(error, line, "code %d is none of the provider's",
+                                                 (int)rule->code);
     }
+    rule->fault.refusal = *refusal;
     if (rule->error != NULL) {
         rule->fault.refusal.error = rule->error;
     }
     return true;
 }
 
-static bool settle(struct parse *p, size_t line, struct rule *rule)
+static bool settle_exception(struct rule *rule, size_t line, struct yaml_error *error)
 {
-    bool profile;
     struct fault *fault = &rule->fault;
-    if (rule->model != NULL && same(rule->model, "*")) {
-        rule->model = NULL;
+    if (rule->type == NULL) {
+        return sheet_refuse(error, line, "an exception has no type");
     }
-    if (rule->model != NULL && model_find(span_str(rule->model), &profile) == NULL) {
-        return refuse(p, line, "there is no model \"%.100s\"", rule->model);
+    fault->unmodelled = same(rule->type, "error");
+    struct span name = span_str(fault->unmodelled ? "InternalServerException" : rule->type);
+    size_t i = 0;
+    while (!span_eq_nocase(span_str(statuses[i].refusal.error), name)) {
+        check(++i < ARRAY_LEN(statuses));
     }
-    if (rule->nth != 0 && (rule->from != 0 || rule->count != 0)) {
-        return refuse(p, line, "nth stands alone, without from and count");
-    }
-    if (same(rule->action, "retired")) {
-        fault->action = FAULT_STATUS;
-        rule->code = 404;
-    }
-    if (fault->action == FAULT_STATUS && !settle_status(p, line, rule)) {
-        return false;
-    }
-    if (fault->action == FAULT_EXCEPTION) {
-        if (rule->type == NULL) {
-            return refuse(p, line, "an exception has no type");
-        }
-        find_exception(rule->type, fault);
-    }
-    if (fault->action == FAULT_STALL) {
-        if (rule->at == NULL || fault->stall_ms == 0) {
-            return refuse(p, line, "a stall needs at and for");
-        }
-        fault->before_headers = same(rule->at, "headers");
-    }
-    if (rule->message != NULL) {
-        fault->refusal.message = rule->message;
-    }
+    fault->refusal = statuses[i].refusal;
     return true;
 }
 
-/* --- reading -----------------------------------------------------------------------------------
- */
-
-static const struct key *find_key(struct parse *p, const struct yaml *member)
+static bool settle_stall(struct rule *rule, size_t line, struct yaml_error *error)
 {
-    struct nearest nearest = {.slip = member->key};
-    for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
-        if (span_eq(member->key, span_str(keys[i].row.name))) {
-            return &keys[i];
-        }
-        nearest_offer(&nearest, keys[i].row.name);
+    if (rule->at == NULL || rule->fault.stall_ms == 0) {
+        return sheet_refuse(error, line, "a stall needs at and for");
     }
-    (void)refuse(p, member->key_line, "there is no key \"%.*s\"%s%s",
-                 (int)span_first(member->key, 40).len, member->key.at,
-                 nearest.name != NULL ? ", did you mean " : "",
-                 nearest.name != NULL ? nearest.name : "");
-    return NULL;
-}
-
-static bool set(struct parse *p, const struct yaml *member, const struct key *key,
-                struct rule *rule)
-{
-    const char *complaint;
-    if (member->kind != YAML_SCALAR) {
-        return refuse(p, member->line, "%s wants one value", key->row.name);
-    }
-    if (!config_parse(&key->row, member->text, p->plan->arena, (char *)rule + key->row.offset,
-                      &complaint)) {
-        return refuse(p, member->line, "%s %.120s", key->row.name, complaint);
-    }
+    rule->fault.at = same(rule->at, "headers")  ? FAULT_AT_HEADERS
+                     : same(rule->at, "events") ? FAULT_AT_EVENTS
+                                                : FAULT_AT_THINKING;
     return true;
 }
 
-static bool read_action(struct parse *p, const struct yaml *node, struct rule *rule)
+static bool settle_drip(struct rule *rule, size_t line, struct yaml_error *error)
 {
-    for (size_t i = 0; rule->action != NULL && i < ARRAY_LEN(actions); i++) {
-        if (same(rule->action, actions[i].name)) {
-            rule->fault.action = actions[i].action;
-            return true;
-        }
-    }
-    return refuse(p, node->line, "a rule has no action");
+    return (rule->fault.drip_bytes > 0 && rule->fault.drip_ms > 0) ||
+           sheet_refuse(error, line, "a drip needs bytes and every");
 }
 
-static bool read_rule(struct parse *p, const struct yaml *node, struct rule *rule)
+static bool settle_event(struct rule *rule, size_t line, struct yaml_error *error)
 {
-    *rule = (struct rule){.probability = 1};
-    if (node->kind != YAML_MAPPING) {
-        return refuse(p, node->line, "a rule is a mapping");
+    size_t i = 0;
+    if (rule->event == NULL) {
+        return sheet_refuse(error, line, "%s needs event", rule->action);
     }
-    for (const struct yaml *member = node->children; member != NULL; member = member->next) {
-        const struct key *key = find_key(p, member);
-        if (key == NULL || !set(p, member, key, rule)) {
-            return false;
-        }
+    while (!same(rule->event, event_names[i].name)) {
+        check(++i < ARRAY_LEN(event_names));
     }
-    if (!read_action(p, node, rule)) {
-        return false;
-    }
-    for (const struct yaml *member = node->children; member != NULL; member = member->next) {
-        if ((find_key(p, member)->actions & 1 << rule->fault.action) == 0) {
-            return refuse(p, member->key_line, "%s takes no key \"%.*s\"", rule->action,
-                          (int)member->key.len, member->key.at);
-        }
-    }
-    return settle(p, node->line, rule);
+    rule->fault.event = event_names[i].event;
+    return (event_names[i].takers & 1 << rule->fault.action) != 0 ||
+           sheet_refuse(error, line, "%s takes no event %s", rule->action, rule->event);
 }
 
-static bool read_plan(struct parse *p, const struct yaml *root)
+static enum figures figures_of(const char *name)
 {
-    struct fault_plan *plan = p->plan;
-    const struct yaml *rules = yaml_get(root, "rules");
-    if (root->kind != YAML_MAPPING) {
-        return refuse(p, root->line, "a plan is a mapping with the member rules");
-    }
-    for (const struct yaml *member = root->children; member != NULL; member = member->next) {
-        if (member != rules) {
-            return refuse(p, member->key_line, "there is no key \"%.*s\", only rules",
-                          (int)span_first(member->key, 40).len, member->key.at);
-        }
-    }
-    if (rules == NULL || (rules->kind == YAML_SCALAR && rules->text.len == 0)) {
+    return name == NULL            ? FIGURES_TRUE
+           : same(name, "missing") ? FIGURES_MISSING
+           : same(name, "smaller") ? FIGURES_SMALLER
+                                   : FIGURES_LARGER;
+}
+
+static bool settle_usage(struct rule *rule, size_t line, struct yaml_error *error)
+{
+    rule->fault.usage = figures_of(rule->usage);
+    rule->fault.metrics = figures_of(rule->metrics);
+    return rule->usage != NULL || rule->metrics != NULL ||
+           sheet_refuse(error, line, "usage needs usage or metrics");
+}
+
+static bool settle_action(struct rule *rule, size_t line, struct yaml_error *error)
+{
+    switch (rule->fault.action) {
+    case FAULT_STATUS:
+        return settle_status(rule, line, error);
+    case FAULT_EXCEPTION:
+        return settle_exception(rule, line, error);
+    case FAULT_STALL:
+        return settle_stall(rule, line, error);
+    case FAULT_DRIP:
+        return settle_drip(rule, line, error);
+    case FAULT_INSERT:
+    case FAULT_OMIT:
+        return settle_event(rule, line, error);
+    case FAULT_USAGE:
+        return settle_usage(rule, line, error);
+    case FAULT_NONE:
+    case FAULT_RESET:
+    case FAULT_CLOSE:
+    case FAULT_TRUNCATE:
+    case FAULT_BAD_CRC:
         return true;
     }
-    if (rules->kind != YAML_SEQUENCE) {
-        return refuse(p, rules->line, "rules is a list");
+    return true;
+}
+
+/* Of "retired" there is no action: it takes no keys, and is settled as a status. */
+static enum fault_action find_action(const char *name)
+{
+    size_t i = 0;
+    while (i < ARRAY_LEN(action_names) && !same(name, action_names[i])) {
+        i++;
     }
-    plan->rules = ARENA_ARRAY(plan->arena, struct rule, rules->count);
-    for (const struct yaml *rule = rules->children; rule != NULL; rule = rule->next) {
-        if (!read_rule(p, rule, &plan->rules[plan->n_rules++])) {
-            return false;
+    return i < ARRAY_LEN(action_names) ? (enum fault_action)i : FAULT_NONE;
+}
+
+static bool settle(const struct yaml *node, void *item, struct yaml_error *error)
+{
+    struct rule *rule = item;
+    if (rule->action == NULL) {
+        return sheet_refuse(error, node->line, "a rule has no action");
+    }
+    rule->fault.action = find_action(rule->action);
+    for (const struct yaml *member = node->children; member != NULL; member = member->next) {
+        if ((sheet_key(&sheet, member->key)->tag & 1 << rule->fault.action) == 0) {
+            return sheet_refuse(error, member->key_line, "%s takes no key \"%.*s\"", rule->action,
+                                (int)member->key.len, member->key.at);
         }
+    }
+    if (!sheet_settle_model(node, &rule->model, error)) {
+        return false;
+    }
+    if (rule->nth != 0 && (rule->from != 0 || rule->count != 0)) {
+        return sheet_refuse(error, node->line, "nth stands alone, without from and count");
+    }
+    if (rule->fault.action == FAULT_NONE) {
+        rule->fault.action = FAULT_STATUS;
+        rule->code = 404;
+    }
+    if (!settle_action(rule, node->line, error)) {
+        return false;
+    }
+    if (rule->message != NULL) {
+        rule->fault.refusal.message = rule->message;
     }
     return true;
 }
+
+/* --- the plan ----------------------------------------------------------------------------------
+ */
 
 struct fault_plan *fault_plan_new(struct span yaml, uint64_t seed, struct yaml_error *error)
 {
     struct fault_plan *plan = ALLOC(struct fault_plan);
-    struct parse p = {.plan = plan, .error = error};
-    const struct yaml *root;
-    plan->arena = arena_new(PLAN_MEMORY);
+    void *rules;
+    plan->arena = arena_new(SHEET_MEMORY);
     plan->calls = map_new();
     plan->seed = seed;
-    if (yaml.len > PLAN_MOST) {
-        (void)refuse(&p, 0, "a plan has at most %u bytes", PLAN_MOST);
+    if (!sheet_read(&sheet, yaml, plan->arena, &rules, &plan->n_rules, error)) {
         fault_plan_free(plan);
         return NULL;
     }
-    if (!yaml_parse(yaml, plan->arena, &root, error) || !read_plan(&p, root)) {
-        fault_plan_free(plan);
-        return NULL;
-    }
+    plan->rules = rules;
     plan->text = arena_copy(plan->arena, yaml);
     return plan;
 }
@@ -375,7 +385,7 @@ static bool matches(const struct rule *rule, struct span model, bool stream, uin
     if (rule->operation != NULL && stream != same(rule->operation, "stream")) {
         return false;
     }
-    if (!stream && rule->fault.action == FAULT_BAD_CRC) {
+    if (!stream && (1 << rule->fault.action & STREAMS_ONLY) != 0) {
         return false;
     }
     if (rule->nth != 0) {

@@ -3,7 +3,7 @@
 #include "base/file.h"
 #include "simulator/sim.h"
 
-#define FAULTS_MOST (64u << 10)
+#define PLAN_MOST (128u << 10)
 
 struct simulator_config {
 #define CONFIG CONFIG_FIELD
@@ -19,16 +19,21 @@ static const struct config_row rows[] = {
 #include "simulator/config.def"
 };
 
-static struct status load_faults(struct app *app, struct sim *sim, const char *path)
+/* A file larger than a plan may be is told so by the plan. */
+static struct status load(struct app *app, struct sim *sim, const char *path,
+                          bool (*set)(struct sim *, struct span, struct yaml_error *))
 {
+    if (path[0] == '\0') {
+        return STATUS_SUCCESS;
+    }
     CLEANUP(buf_clear) struct buf text;
     struct yaml_error error;
-    buf_init(&text, FAULTS_MOST);
+    buf_init(&text, PLAN_MOST);
     const char *why = file_read(path, &text);
     if (why != NULL) {
         return status_of(REASON_FILE_UNREADABLE, arena_printf(app_arena(app), "%s: %s", path, why));
     }
-    if (!sim_set_faults(sim, buf_span(&text), &error)) {
+    if (!set(sim, buf_span(&text), &error)) {
         return status_of(REASON_CONFIG_INVALID,
                          arena_printf(app_arena(app), "%s:%zu: %s", path, error.line, error.text));
     }
@@ -37,9 +42,9 @@ static struct status load_faults(struct app *app, struct sim *sim, const char *p
 
 static struct status prepare(struct app *app, struct sim *sim, const struct simulator_config *c)
 {
-    if (c->faults[0] != '\0') {
-        TRY(load_faults(app, sim, c->faults));
-    }
+    TRY(load(app, sim, c->faults, sim_set_faults));
+    TRY(load(app, sim, c->quotas, sim_set_quotas));
+    TRY(load(app, sim, c->latency, sim_set_latency));
     return c->arrivals[0] != '\0' ? arrivals_open(sim->arrivals, c->arrivals) : STATUS_SUCCESS;
 }
 
@@ -55,6 +60,7 @@ static struct status start(struct app *app, const void *config, void **state) PA
                                                  .token_rate = c->token_rate,
                                                  .speed = c->speed,
                                                  .instant = c->instant,
+                                                 .cache = c->cache,
                                                  .body_max = c->max_body,
                                              });
     struct status s = prepare(app, sim, c);
@@ -91,6 +97,7 @@ int main(int argc, char **argv)
         .stop = stop,
         .http_handler = sim_handle,
         .http_body_max = SIM_BODY_MOST,
+        .http_connections_offset = offsetof(struct simulator_config, max_connections),
     };
     return service_main(argc, argv, &spec);
 }

@@ -11,7 +11,6 @@
 #define PER_TOOLS       340
 #define PER_BINARY      1500
 #define TEXT_MOST       (32u << 20)
-#define CACHE_POINTS    4
 #define SIGNATURE_BYTES (2 * HASH_SHA256_SIZE)
 
 struct reading {
@@ -176,6 +175,15 @@ static struct refusal read_block(struct reading *r, const struct json *value, co
     return REFUSAL_NONE;
 }
 
+/* The prefix up to here may be kept by a cache. Too many are complained about at the end. */
+static void note_cache_point(struct reading *r)
+{
+    if (r->cache_points <= REQUEST_CACHE_POINTS) {
+        r->out->n_cache_points = r->cache_points;
+        r->out->cache_points[r->cache_points - 1] = r->out->input_tokens;
+    }
+}
+
 /* A string, or a list of blocks. The text of it is appended. */
 static struct refusal read_content(struct reading *r, const struct json *content, const char *where,
                                    struct buf *text)
@@ -194,9 +202,13 @@ static struct refusal read_content(struct reading *r, const struct json *content
     }
     for (size_t i = 0; i < json_count(content); i++) {
         const char *here = arena_printf(r->arena, "%s.%zu", where, i);
+        size_t points = r->cache_points;
         struct refusal refusal = read_block(r, json_at(content, i), here, text);
         if (refusal.code != 0) {
             return refusal;
+        }
+        if (r->cache_points > points) {
+            note_cache_point(r);
         }
     }
     return REFUSAL_NONE;
@@ -255,26 +267,39 @@ static struct refusal read_system(struct reading *r, const struct json *system)
     return refusal;
 }
 
+/* Tools come before everything else, and a cache keeps all of them or none. */
+static void read_tools(struct reading *r, const struct json *tools)
+{
+    if (json_count(tools) == 0) {
+        return;
+    }
+    r->out->input_tokens += PER_TOOLS;
+    count_json(r, tools);
+    for (size_t i = 0; i < json_count(tools); i++) {
+        if (json_get(json_at(tools, i), "cache_control") != NULL) {
+            r->cache_points++;
+            note_cache_point(r);
+            return;
+        }
+    }
+}
+
 struct refusal messages_read(const struct json *body, struct arena *arena, struct request *out)
 {
     struct reading r = {.arena = arena, .out = out};
     const struct json *messages = json_get(body, "messages");
-    const struct json *tools = json_get(body, "tools");
     if (json_count(messages) == 0) {
         return REFUSAL_INVALID("messages: at least one message is required");
     }
+    read_tools(&r, json_get(body, "tools"));
     struct refusal refusal = read_system(&r, json_get(body, "system"));
     for (size_t i = 0; refusal.code == 0 && i < json_count(messages); i++) {
         refusal = read_message(&r, json_at(messages, i), i);
     }
-    if (refusal.code == 0 && r.cache_points > CACHE_POINTS) {
+    if (refusal.code == 0 && r.cache_points > REQUEST_CACHE_POINTS) {
         refusal = REFUSAL_INVALID(arena_printf(
             arena, "A maximum of 4 blocks with cache_control may be provided. Found %zu.",
             r.cache_points));
-    }
-    if (json_count(tools) > 0) {
-        out->input_tokens += PER_TOOLS;
-        count_json(&r, tools);
     }
     out->input_tokens += out->thinks ? PER_THINKING : 0;
     return refusal;

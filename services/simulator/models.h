@@ -46,10 +46,15 @@ struct model {
     uint32_t context;
     uint32_t ttft_percent; /* of the configured time to the first token */
     uint32_t rate_percent; /* of the configured token rate */
+    uint32_t burndown;     /* an output token counts so often against the quota when settled */
+    uint32_t cache_least;  /* tokens that a cached prefix has */
 };
 
 /* A base id, "us." or "global." profile, or an ARN that ends in one of them; NULL: none of ours.
  * *profile: it was not the base id. */
 const struct model *model_find(struct span id, bool *profile);
+
+/* The last part of an ARN; what is none stays as it is. */
+struct span model_without_arn(struct span id);
 
 #endif

@@ -15,6 +15,8 @@
 #include "simulator/models.h"
 #include "simulator/refusal.h"
 
+#define REQUEST_CACHE_POINTS 4
+
 struct request {
     const struct model *model;
     uint64_t max_tokens;
@@ -26,6 +28,8 @@ struct request {
     struct span user;         /* all text of the last user message */
     struct span prefill;      /* the assistant's beginning of the answer */
     uint64_t input_tokens;
+    uint64_t cache_points[REQUEST_CACHE_POINTS]; /* tokens from the beginning up to each */
+    size_t n_cache_points;
 };
 
 /* Reads and judges a body for this model. */

@@ -4,6 +4,7 @@
 
 #include "base/alloc.h"
 #include "base/buf.h"
+#include "base/clock.h"
 #include "codec/json.h"
 
 #define CHUNK (64u << 10)
@@ -27,8 +28,9 @@ struct sim *sim_new(struct loop *loop, const struct sim_options *options)
     sim->behaviour = (struct behaviour){o.seed, o.ttft_ms, o.token_rate};
     sim->keys = (struct sigv4_check_keys){span_str(o.access_key), span_str(o.secret_key),
                                           span_str(o.api_key)};
-    sim->faults = fault_plan_new(SPAN_NONE, o.seed, &error);
-    check(sim->faults != NULL);
+    check(sim_set_faults(sim, SPAN_NONE, &error) && sim_set_quotas(sim, SPAN_NONE, &error) &&
+          sim_set_latency(sim, SPAN_NONE, &error));
+    sim->cache = o.cache ? cache_new(o.speed) : NULL;
     sim->arrivals = arrivals_new();
 #define METRIC(kind, name, labels, help)                                                           \
     sim->metrics.name = metric_##kind("prism_" #name, labels, help);
@@ -42,6 +44,9 @@ void sim_free(struct sim *sim)
         return;
     }
     arrivals_free(sim->arrivals);
+    cache_free(sim->cache);
+    latency_plan_free(sim->latency);
+    quota_plan_free(sim->quotas);
     fault_plan_free(sim->faults);
     free(sim);
 }
@@ -57,6 +62,33 @@ bool sim_set_faults(struct sim *sim, struct span yaml, struct yaml_error *error)
     return true;
 }
 
+bool sim_set_quotas(struct sim *sim, struct span yaml, struct yaml_error *error)
+{
+    const struct quota_options options = {
+        .speed = sim->options.speed,
+        .serial = ++sim->quota_plans,
+        .now_us = clock_mono_us(),
+    };
+    struct quota_plan *plan = quota_plan_new(yaml, &options, error);
+    if (plan == NULL) {
+        return false;
+    }
+    quota_plan_free(sim->quotas);
+    sim->quotas = plan;
+    return true;
+}
+
+bool sim_set_latency(struct sim *sim, struct span yaml, struct yaml_error *error)
+{
+    struct latency_plan *plan = latency_plan_new(yaml, sim->options.seed, error);
+    if (plan == NULL) {
+        return false;
+    }
+    latency_plan_free(sim->latency);
+    sim->latency = plan;
+    return true;
+}
+
 /* --- the pages of the simulator itself ----------------------------------------------------------
  */
 
@@ -66,17 +98,49 @@ static void reply_text(struct http_exchange *exchange, int code, const char *typ
     http_reply(exchange, code, headers, ARRAY_LEN(headers), body);
 }
 
-static void put_faults(struct sim *sim, struct http_exchange *exchange)
+/* The plans that are told over HTTP, and of how many items what they say now consists. */
+static struct span faults_text(const struct sim *sim, size_t *n)
+{
+    *n = fault_plan_rules(sim->faults);
+    return fault_plan_text(sim->faults);
+}
+
+static struct span quotas_text(const struct sim *sim, size_t *n)
+{
+    *n = quota_plan_count(sim->quotas);
+    return quota_plan_text(sim->quotas);
+}
+
+static struct span latency_text(const struct sim *sim, size_t *n)
+{
+    *n = latency_plan_count(sim->latency);
+    return latency_plan_text(sim->latency);
+}
+
+static const struct plan_page {
+    const char *path;
+    const char *items;
+    bool (*set)(struct sim *sim, struct span yaml, struct yaml_error *error);
+    struct span (*text)(const struct sim *sim, size_t *n);
+} plan_pages[] = {
+    {"/simulator/faults", "rules", sim_set_faults, faults_text},
+    {"/simulator/quotas", "quotas", sim_set_quotas, quotas_text},
+    {"/simulator/latency", "latency", sim_set_latency, latency_text},
+};
+
+static void put_plan(struct sim *sim, const struct plan_page *page, struct http_exchange *exchange)
 {
     struct yaml_error error = {0};
+    size_t n = 0;
     CLEANUP(buf_clear) struct buf body;
     struct json_writer w;
     buf_init(&body, 4096);
     json_writer_init(&w, &body);
     json_begin_object(&w);
-    bool taken = sim_set_faults(sim, http_exchange_body(exchange), &error);
-    json_key(&w, taken ? "rules" : "line");
-    json_put_integer(&w, (int64_t)(taken ? fault_plan_rules(sim->faults) : error.line));
+    bool taken = page->set(sim, http_exchange_body(exchange), &error);
+    (void)page->text(sim, &n);
+    json_key(&w, taken ? page->items : "line");
+    json_put_integer(&w, (int64_t)(taken ? n : error.line));
     if (!taken) {
         json_key(&w, "message");
         json_put_string(&w, span_str(error.text));
@@ -84,6 +148,12 @@ static void put_faults(struct sim *sim, struct http_exchange *exchange)
     json_end_object(&w);
     buf_add_char(&body, '\n');
     reply_text(exchange, taken ? 200 : 400, "application/json", buf_span(&body));
+}
+
+static void get_plan(struct sim *sim, const struct plan_page *page, struct http_exchange *exchange)
+{
+    size_t n;
+    reply_text(exchange, 200, "application/yaml", page->text(sim, &n));
 }
 
 static void get_arrivals(struct sim *sim, struct http_exchange *exchange) PARKS
@@ -108,11 +178,17 @@ static bool is(struct http_exchange *exchange, const char *method, const char *p
 void sim_handle(struct http_exchange *exchange, void *arg) PARKS
 {
     struct sim *sim = arg;
-    if (is(exchange, "GET", "/simulator/faults")) {
-        reply_text(exchange, 200, "application/yaml", fault_plan_text(sim->faults));
-    } else if (is(exchange, "PUT", "/simulator/faults")) {
-        put_faults(sim, exchange);
-    } else if (is(exchange, "GET", "/simulator/arrivals")) {
+    for (size_t i = 0; i < ARRAY_LEN(plan_pages); i++) {
+        if (is(exchange, "GET", plan_pages[i].path)) {
+            get_plan(sim, &plan_pages[i], exchange);
+            return;
+        }
+        if (is(exchange, "PUT", plan_pages[i].path)) {
+            put_plan(sim, &plan_pages[i], exchange);
+            return;
+        }
+    }
+    if (is(exchange, "GET", "/simulator/arrivals")) {
         get_arrivals(sim, exchange);
     } else if (is(exchange, "DELETE", "/simulator/arrivals")) {
         arrivals_forget(sim->arrivals);

@@ -9,7 +9,8 @@
  *         .body_max = SIM_BODY_MOST, .handler = sim_handle, .arg = sim}, &server);
  *
  * Routes: POST /model/{id}/invoke, /invoke-with-response-stream and /count-tokens as Bedrock has
- * them; GET and PUT /simulator/faults (faults.h), GET and DELETE /simulator/arrivals (arrivals.h).
+ * them; GET and PUT /simulator/faults (faults.h), /simulator/quotas (quota.h) and
+ * /simulator/latency (latency.h); GET and DELETE /simulator/arrivals (arrivals.h).
  */
 #ifndef PRISM_SIMULATOR_SIM_H
 #define PRISM_SIMULATOR_SIM_H
@@ -25,7 +26,10 @@
 #include "net/http_server.h"
 #include "simulator/arrivals.h"
 #include "simulator/behaviour.h"
+#include "simulator/cache.h"
 #include "simulator/faults.h"
+#include "simulator/latency.h"
+#include "simulator/quota.h"
 #include "simulator/sigv4_check.h"
 
 #define SIM_ACCESS_KEY "AKIDSIMULATOR"
@@ -44,6 +48,7 @@ struct sim_options {
     double token_rate;
     double speed;
     bool instant;
+    bool cache;
     size_t body_max;
 };
 
@@ -57,7 +62,11 @@ struct sim {
     struct sim_options options; /* filled in; its strings are the caller's */
     struct behaviour behaviour;
     struct sigv4_check_keys keys;
-    struct fault_plan *faults; /* never NULL */
+    struct fault_plan *faults; /* never NULL, like the next two */
+    struct quota_plan *quotas;
+    struct latency_plan *latency;
+    struct cache *cache;  /* NULL: none */
+    uint64_t quota_plans; /* there have been */
     struct arrivals *arrivals;
     struct sim_metrics metrics;
 };
@@ -66,8 +75,11 @@ struct sim {
 struct sim *sim_new(struct loop *loop, const struct sim_options *options) NODISCARD;
 void sim_free(struct sim *sim); /* no exchange may run; takes NULL */
 
-/* Replaces the fault plan and begins counting anew; false: *error, and the old plan stays. */
+/* Replace a plan and begin it anew; false: *error, and the old one stays. Calls that run end under
+ * the faults and with the latency they began with, and no quota counts them any more. */
 bool sim_set_faults(struct sim *sim, struct span yaml, struct yaml_error *error);
+bool sim_set_quotas(struct sim *sim, struct span yaml, struct yaml_error *error);
+bool sim_set_latency(struct sim *sim, struct span yaml, struct yaml_error *error);
 
 void sim_handle(struct http_exchange *exchange, void *sim) PARKS;
 

@@ -32,11 +32,13 @@ finish() {
 }
 trap finish EXIT
 
-# start NAME FLAG...: the address it serves at is in $address.
+# start NAME FLAG...: the address it serves at is in $address. $program: instead of prism-NAME. A
+# name is its files' in $folder.
 start() {
     local name=$1 i
     shift
-    "$bin/prism-$name" --listen=127.0.0.1:0 --admin=127.0.0.1:0 --drain=2s \
+    rm -f "$folder/$name.ready"
+    "${program:-$bin/prism-$name}" --listen=127.0.0.1:0 --admin=127.0.0.1:0 --drain=2s \
         --ready-file="$folder/$name.ready" "$@" >"$folder/$name.log" 2>&1 &
     pids+=($!)
     for ((i = 0; i < 600; i++)); do
@@ -73,7 +75,7 @@ ok() {
     if "$@" >"$folder/said" 2>&1; then
         echo "ok $cases - $name"
     else
-        failed=1
+        failed=$((failed + 1))
         echo "not ok $cases - $name"
         tail -n 40 "$folder/said" | sed 's/^/# /'
     fi

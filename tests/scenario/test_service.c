@@ -91,10 +91,18 @@ static void stop(struct app *app, void *state)
     check(state == app && app_draining(app));
 }
 
-static void answer_http(struct http_exchange *exchange, void *state)
+/* "/slow" is half a second in the middle of its answer. */
+static void answer_http(struct http_exchange *exchange, void *state) PARKS
 {
     check(state != NULL);
-    http_reply(exchange, 200, NULL, 0, SPAN("here\n"));
+    if (!span_eq(http_exchange_path(exchange), SPAN("/slow"))) {
+        http_reply(exchange, 200, NULL, 0, SPAN("here\n"));
+        return;
+    }
+    http_reply_start(exchange, 200, NULL, 0);
+    if (status_ok(http_reply_write(exchange, SPAN("he"))) && status_ok(task_sleep_ms(500))) {
+        (void)!status_ok(http_reply_write(exchange, SPAN("re\n")));
+    }
 }
 
 static int serve(int argc, char **argv, bool http)
@@ -561,6 +569,35 @@ task_test_real(http_services_have_the_same_life)
     forget(&p);
 }
 
+task_test_real(http_requests_may_end_within_the_grace)
+{
+    static const struct {
+        const char *drain;
+        const char *body;
+        enum reason reason;
+    } cases[] = {{"--drain=1m", "here\n", REASON_NONE},
+                 {"--drain=100ms", "he", REASON_CONNECTION_LOST}};
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct process p;
+        struct http *http = NULL;
+        CLEANUP(buf_clear) struct buf body;
+        buf_init(&body, 100);
+        launch(&p, SERVE_HTTP, ARGUMENTS(cases[i].drain));
+        await_ready(&p, "http");
+        struct http_client *client = http_client_new(task_loop(), &(struct http_client_options){0});
+        const struct http_request request = {
+            .method = "GET", .url = arena_printf(p.arena, "http://127.0.0.1:%u/slow", p.port)};
+        assert_status_ok(http_open(client, &request, &http));
+        kill(p.pid, SIGTERM);
+        assert_status(http_read_all(http, &body), cases[i].reason);
+        assert_span(buf_span(&body), span_str(cases[i].body));
+        http_close(&http);
+        http_client_free(client);
+        await_end(&p, 0);
+        forget(&p);
+    }
+}
+
 int main(int argc, char **argv)
 {
     if (argc > 1 && strcmp(argv[1], SERVE_GRPC) == 0) {
@@ -579,6 +616,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_signal_ends_a_start_that_hangs),
         cmocka_unit_test(help_and_slips),
         cmocka_unit_test(http_services_have_the_same_life),
+        cmocka_unit_test(http_requests_may_end_within_the_grace),
     };
     return cmocka_run_group_tests_name(__FILE__, tests, NULL, NULL);
 }

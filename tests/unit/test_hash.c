@@ -73,6 +73,14 @@ static void test_crc32(void **state)
     assert_int_equal(hash_crc32c(0, span_of(zeros, sizeof(zeros))), 0x8a9136aa);
     assert_int_equal(hash_crc32(hash_crc32(0, SPAN("1234")), SPAN("56789")), 0xcbf43926);
     assert_int_equal(hash_crc32c(hash_crc32c(0, SPAN("1")), SPAN("23456789")), 0xe3069283);
+    for (size_t len = 0; len < 40; len++) {
+        struct span text = span_first(SPAN("words of eight bytes, and what is left over"), len);
+        uint32_t crc = 0;
+        for (size_t i = 0; i < len; i++) {
+            crc = hash_crc32c(crc, span_of(text.at + i, 1));
+        }
+        assert_int_equal(hash_crc32c(0, text), crc);
+    }
 }
 
 static void test_random_bytes_differ(void **state)

@@ -1,4 +1,5 @@
 /* JSON: what is read, what is refused and where, and that what is written is read again. */
+#include <float.h>
 #include <ftw.h>
 #include <math.h>
 #include <stdio.h>
@@ -178,8 +179,9 @@ static void test_the_writer_places_every_comma(void **state)
 static void test_numbers_survive_with_15_digits(void **state)
 {
     (void)state;
-    static const double cases[] = {0,      1,       -2.5,    0.7,   1e20,  1e-9, 123456789012345.0,
-                                   3.3e-7, 5000000, 1.0 / 3, 1e308, -0.001};
+    static const double cases[] = {
+        0,      1,       -2.5,    0.7,   1e20,   1e-9,    123456789012345.0,
+        3.3e-7, 5000000, 1.0 / 3, 1e308, -0.001, DBL_MAX, -DBL_MAX};
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         CLEANUP(buf_clear) struct buf out;
         buf_init(&out, 100);

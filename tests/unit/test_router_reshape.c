@@ -245,10 +245,20 @@ static void test_the_region_asked_for_comes_first(void **state)
 
 /* --- history ---------------------------------------------------------------------------------- */
 
-#define HEAD(max_tokens)     "{\"anthropic_version\":\"bedrock-2023-05-31\",\"max_tokens\":" #max_tokens
-#define USER_SAYS(text)      "{\"role\":\"user\",\"content\":[" text "]}"
-#define ASSISTANT_SAYS(text) "{\"role\":\"assistant\",\"content\":[" text "]}"
-#define TEXT(text)           "{\"type\":\"text\",\"text\":\"" text "\"}"
+#define HEAD "{'anthropic_version':'bedrock-2023-05-31','max_tokens':6192"
+#define HI   "{'role':'user','content':[{'type':'text','text':'hi'}]}"
+
+/* rest: what stands behind max_tokens; ' stands for ". */
+static void assert_body(const struct shaped *s, const char *rest)
+{
+    CLEANUP(buf_clear) struct buf want;
+    buf_init(&want, 65536);
+    buf_addf(&want, HEAD "%s", rest);
+    for (char *at = want.at; (at = strchr(at, '\'')) != NULL;) {
+        *at = '"';
+    }
+    assert_span(s->body, buf_span(&want));
+}
 
 /* Signatures and redacted data must come back as they were, to the model that made them. */
 static void test_thinking_goes_back_to_its_own_model_only(void **state)
@@ -266,14 +276,13 @@ static void test_thinking_goes_back_to_its_own_model_only(void **state)
     add_block(arena, g, ASSISTANT, text_block(arena, "answer"));
     add_block(arena, g, USER, text_block(arena, "and?"));
     struct shaped s = shape(g, &model, arena);
-    assert_span(
-        s.body,
-        SPAN(HEAD(6192) ",\"messages\":[" USER_SAYS(TEXT("hi")) "," ASSISTANT_SAYS(
-            "{\"type\":\"thinking\",\"thinking\":\"mi\\\"ne\\n\",\"signature\":\"EqQB+/w==\"},"
-            "{\"type\":\"thinking\",\"thinking\":\"mine too\",\"signature\":\"sig2\"},"
-            "{\"type\":\"thinking\",\"thinking\":\"\",\"signature\":\"sig3\"},"
-            "{\"type\":\"redacted_thinking\",\"data\":\"Eo8B/+a=\"}," TEXT(
-                "answer")) "," USER_SAYS(TEXT("and?")) "]}"));
+    assert_body(&s, ",'messages':[" HI ",{'role':'assistant','content':["
+                    "{'type':'thinking','thinking':'mi\\\"ne\\n','signature':'EqQB+/w=='},"
+                    "{'type':'thinking','thinking':'mine too','signature':'sig2'},"
+                    "{'type':'thinking','thinking':'','signature':'sig3'},"
+                    "{'type':'redacted_thinking','data':'Eo8B/+a='},"
+                    "{'type':'text','text':'answer'}]},"
+                    "{'role':'user','content':[{'type':'text','text':'and?'}]}]}");
     assert_span(s.notes, SPAN("thinking_blocks:2>"));
 }
 
@@ -286,8 +295,8 @@ static void test_a_message_of_foreign_thinking_alone_is_left_out(void **state)
     add_block(arena, g, ASSISTANT, thinking_block(arena, "cut off", "sig", "models/other"));
     add_block(arena, g, USER, text_block(arena, "go on"));
     struct shaped s = shape(g, &model, arena);
-    assert_span(s.body, SPAN(HEAD(6192) ",\"messages\":[" USER_SAYS(TEXT("hi")) "," USER_SAYS(
-                            TEXT("go on")) "]}"));
+    assert_body(&s,
+                ",'messages':[" HI ",{'role':'user','content':[{'type':'text','text':'go on'}]}]}");
     assert_int_equal(s.candidate.tokens.input, 1 + 2 + 3 * ESTIMATE_PER_MESSAGE);
 }
 
@@ -305,9 +314,9 @@ static void test_thinking_with_u0000_is_kept(void **state)
     add_block(arena, g, ASSISTANT, thinking);
     add_block(arena, g, USER, text);
     struct shaped s = shape(g, &model, arena);
-    assert_span(s.body, SPAN(HEAD(6192) ",\"messages\":[" USER_SAYS(TEXT("hi")) "," ASSISTANT_SAYS(
-                            "{\"type\":\"thinking\",\"thinking\":\"a\\u0000b\",\"signature\":"
-                            "\"sig\"}") "," USER_SAYS(TEXT("c\\u0000d")) "]}"));
+    assert_body(&s, ",'messages':[" HI ",{'role':'assistant','content':["
+                    "{'type':'thinking','thinking':'a\\u0000b','signature':'sig'}]},"
+                    "{'role':'user','content':[{'type':'text','text':'c\\u0000d'}]}]}");
 }
 
 /* Whoever begins the answer gets it without thinking: both together are refused. */
@@ -323,8 +332,8 @@ static void test_an_answer_that_was_begun_is_not_thought_about(void **state)
         set_temperature(g, 0.5);
         add_block(arena, g, ASSISTANT, text_block(arena, "{"));
         struct shaped s = shape(g, &model, arena);
-        assert_span(s.body, SPAN(HEAD(6192) ",\"messages\":[" USER_SAYS(TEXT(
-                                "hi")) "," ASSISTANT_SAYS(TEXT("{")) "],\"temperature\":0.5}"));
+        assert_body(&s, ",'messages':[" HI ",{'role':'assistant','content':["
+                        "{'type':'text','text':'{'}]}],'temperature':0.5}");
         assert_span(s.notes, SPAN("thinking:budget 2000>"));
     }
 }
@@ -352,31 +361,14 @@ static void test_system_cache_points_raw_blocks_and_stop_sequences(void **state)
     add_block(arena, g, USER,
               raw_block(arena, "{\"type\":\"tool_result\",\"tool_use_id\":\"t1\"}"));
     struct shaped s = shape(g, &model, arena);
-    assert_span(s.body,
-                SPAN(
-                    HEAD(
-                        6192) ",\"system\":[{\"type\":\"text\",\"text\":\"be "
-                              "brief\",\"cache_control\":"
-                              "{\"type\":\"ephemeral\",\"ttl\":\"1h\"}}," TEXT(
-                                  "rules") "],\"messages\":"
-                                           "[" USER_SAYS(
-                                               "{\"type"
-                                               "\":"
-                                               "\"text\""
-                                               ",\"text"
-                                               "\":"
-                                               "\"long\""
-                                               ",\"cache"
-                                               "_control"
-                                               "\":{"
-                                               "\"type\""
-                                               ":\"ephem"
-                                               "eral\"}"
-                                               "}") "," ASSISTANT_SAYS("{\"type\": \"tool_use\", "
-                                                                       "\"id\":\"t1\",\n "
-                                                                       "\"x\":1.50}") "," USER_SAYS("{\"type\":\"tool_"
-                                                                                                    "result\",\"tool_"
-                                                                                                    "use_id\":\"t1\"}") "],\"stop_sequences\":[\"\\n\\nHuman:\",\"\\\"END\\\"\"]}"));
+    assert_body(&s, ",'system':[{'type':'text','text':'be brief',"
+                    "'cache_control':{'type':'ephemeral','ttl':'1h'}},"
+                    "{'type':'text','text':'rules'}],"
+                    "'messages':[{'role':'user','content':[{'type':'text','text':'long',"
+                    "'cache_control':{'type':'ephemeral'}}]},"
+                    "{'role':'assistant','content':[{'type': 'tool_use', 'id':'t1',\n 'x':1.50}]},"
+                    "{'role':'user','content':[{'type':'tool_result','tool_use_id':'t1'}]}],"
+                    "'stop_sequences':['\\n\\nHuman:','\\\"END\\\"']}");
     assert_span(s.notes, SPAN(""));
 }
 

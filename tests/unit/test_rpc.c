@@ -351,6 +351,11 @@ task_test_real(malformed_messages_are_refused_cleanly)
         rpc_unpack(&limiter__acquire_stream_request__descriptor, packed, f.arena, &reply));
     assert_string_equal(((Limiter__AcquireStreamRequest *)reply)->acquire->candidates[0]->model,
                         "caf\303\251");
+
+    /* A field 0, which protobuf-c reads in two bytes and writes in one that it does not read. */
+    assert_status(
+        rpc_unpack(&limiter__acquire_stream_request__descriptor, SPAN("\x80\0\1"), f.arena, &reply),
+        REASON_MESSAGE_MALFORMED);
     fixture_stop(&f);
 }
 
@@ -396,6 +401,19 @@ task_test_real(empty_sub_messages_are_bounded)
     assert_int_equal(s.code, STATUS_RESOURCE_EXHAUSTED);
     rpc_stream_close(&stream);
     fixture_stop(&f);
+}
+
+/* A peer's RetryInfo with more nanoseconds than a second has. */
+static void test_a_delay_beyond_all_bounds_is_the_longest(void **state)
+{
+    (void)state;
+    static const char details[] = "\x1a\x39\x0a\x28"
+                                  "type.googleapis.com/google.rpc.RetryInfo"
+                                  "\x12\x0d\x0a\x0b\x08\xb6\x92\x86\x02\x10\xff\xff\xff\xff\x07";
+    CLEANUP(arena_drop) struct arena *arena = arena_new(4096);
+    struct status s = rpc_status_decode(STATUS_UNAVAILABLE, SPAN(""),
+                                        span_of(details, sizeof(details) - 1), arena);
+    assert_true(s.retry_after_ms == UINT32_MAX);
 }
 
 static void test_types_that_contain_themselves_are_found(void **state)
@@ -518,6 +536,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(long_details_are_cut_and_the_connection_lives),
     cmocka_unit_test(malformed_messages_are_refused_cleanly),
     cmocka_unit_test(empty_sub_messages_are_bounded),
+    cmocka_unit_test(test_a_delay_beyond_all_bounds_is_the_longest),
     cmocka_unit_test(test_types_that_contain_themselves_are_found),
     cmocka_unit_test(oversized_messages_end_their_call_only),
     cmocka_unit_test(each_call_is_one_line_and_counted),

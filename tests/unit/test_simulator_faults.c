@@ -54,6 +54,15 @@ static void slips_are_refused_with_their_line(void **state)
         {"rules:\n  - action: stall\n    for: 1s\n", 2, "a stall needs at and for"},
         {"rules:\n  - action: stall\n    at: headers\n    for: 1\n", 4, NULL},
         {"rules:\n  - action: reset\n\n  - action: close\n    after: x\n", 5, NULL},
+        {"rules:\n  - action: drip\n    bytes: 5\n", 2, "a drip needs bytes and every"},
+        {"rules:\n  - action: insert\n", 2, "insert needs event"},
+        {"rules:\n  - {action: insert, event: message_stop}\n", 2,
+         "insert takes no event message_stop"},
+        {"rules:\n  - {action: omit, event: ping}\n", 2, "omit takes no event ping"},
+        {"rules:\n  - {action: omit, event: message_stop, after: 2}\n", 2,
+         "omit takes no key \"after\""},
+        {"rules:\n  - action: usage\n", 2, "usage needs usage or metrics"},
+        {"rules:\n  - {action: usage, usage: wrong}\n", 2, NULL},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         struct yaml_error error = {0};
@@ -93,7 +102,8 @@ static const char *story(struct fault_plan *plan, const char *model, bool stream
 {
     static const char letters[] = {
         [FAULT_NONE] = '.',  [FAULT_STATUS] = 'S', [FAULT_EXCEPTION] = 'E', [FAULT_STALL] = 'W',
-        [FAULT_RESET] = 'R', [FAULT_CLOSE] = 'C',  [FAULT_TRUNCATE] = 'T',  [FAULT_BAD_CRC] = 'B'};
+        [FAULT_RESET] = 'R', [FAULT_CLOSE] = 'C',  [FAULT_TRUNCATE] = 'T',  [FAULT_BAD_CRC] = 'B',
+        [FAULT_DRIP] = 'D',  [FAULT_INSERT] = 'I', [FAULT_OMIT] = 'O',      [FAULT_USAGE] = 'U'};
     char *out = arena_alloc(arena, n + 1);
     for (size_t i = 0; i < n; i++) {
         struct fault fault;
@@ -131,6 +141,12 @@ static void rules_choose_their_calls(void **state)
         {"- {action: stall, at: events, for: 1s}", true, "WWWWWW", "WWWWWW"},
         {"- {action: truncate}", true, "TTTTTT", "TTTTTT"},
         {"- {action: exception, type: error}", true, "EEEEEE", "EEEEEE"},
+        {"- {action: drip, bytes: 1, every: 1s, nth: 2}", false, ".D....", ".D...."},
+        {"- {action: insert, event: ping}", true, "IIIIII", "IIIIII"},
+        {"- {action: insert, event: ping}", false, "......", "......"},
+        {"- {action: omit, event: message_stop}", true, "OOOOOO", "OOOOOO"},
+        {"- {action: omit, event: message_stop}", false, "......", "......"},
+        {"- {action: usage, usage: missing}", false, "UUUUUU", "UUUUUU"},
     };
     struct arena *arena = arena_new(1u << 20);
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
