@@ -47,6 +47,7 @@ struct app {
     struct op start_done;
     bool serving;
     bool draining;
+    uint64_t grace_until_ms; /* loop time, while draining */
 };
 
 /* --- for start and stop -------------------------------------------------------------------------
@@ -96,6 +97,12 @@ void app_follow(struct app *app, const char *condition, struct rpc_channel *chan
 bool app_draining(const struct app *app)
 {
     return app->draining;
+}
+
+uint64_t app_grace_ms(const struct app *app)
+{
+    uint64_t now = loop_now_ms(app->loop);
+    return app->grace_until_ms > now ? app->grace_until_ms - now : 0;
 }
 
 /* --- start --------------------------------------------------------------------------------------
@@ -278,19 +285,22 @@ void app_interrupt(struct app *app)
 
 void app_close(struct app *app)
 {
-    uint64_t grace_ms = app->serving ? app->common.drain : 0;
     app->draining = true;
+    app->grace_until_ms = loop_now_ms(app->loop) + (app->serving ? app->common.drain : 0);
     forget_ready_file(app);
     readiness_set(app->readiness, "serving", false, "the process is shutting down");
     health_end(app->health);
     LOG(DEBUG, "drain: not ready any more");
+    if (app->started && app->spec->drain != NULL) {
+        app->spec->drain(app, app->state);
+    }
     if (app->rpc_server != NULL) {
         LOG(DEBUG, "drain: no new calls", KV("running", rpc_server_inflight(app->rpc_server)));
-        rpc_server_stop(app->rpc_server, grace_ms);
+        rpc_server_stop(app->rpc_server, app_grace_ms(app));
         LOG(DEBUG, "drain: calls have ended");
     }
     if (app->http_server != NULL) {
-        http_server_drain(app->http_server, grace_ms);
+        http_server_drain(app->http_server, app_grace_ms(app));
         http_server_stop(app->http_server);
         LOG(DEBUG, "drain: requests have ended");
     }

@@ -107,14 +107,17 @@ void count_result(struct analyzer *analyzer, const Analyzer__SectionResult *resu
  */
 
 struct workers *workers_start(struct analyzer *analyzer);
-void workers_stop(struct workers *workers) PARKS; /* running sections go back to the queue */
-void workers_wake(struct workers *workers);       /* there may be something to claim */
+void workers_drain(struct workers *workers); /* nothing more is claimed */
+void workers_stop(struct workers *workers,
+                  uint64_t grace_ms) PARKS; /* what still runs then goes back to the queue */
+void workers_wake(struct workers *workers); /* there may be something to claim */
 void workers_cancel(struct workers *workers, const char *task_id); /* stops its sections */
 
 /* --- watchers (watch.c)
  * --------------------------------------------------------------------------- */
 
 void watch_wake(struct analyzer *analyzer, const char *task_id);
+void watch_drain(struct analyzer *analyzer); /* watchers shall come back elsewhere */
 struct status tasks_watch(struct rpc *rpc, const void *request) PARKS;
 
 /* --- methods

@@ -71,11 +71,18 @@ static struct status start(struct app *app, const void *config, void **state) PA
     return STATUS_SUCCESS;
 }
 
-static void stop(struct app *app, void *state) PARKS
+static void drain(struct app *app, void *state)
 {
     struct analyzer *analyzer = state;
     (void)app;
-    workers_stop(analyzer->workers);
+    workers_drain(analyzer->workers);
+    watch_drain(analyzer);
+}
+
+static void stop(struct app *app, void *state) PARKS
+{
+    struct analyzer *analyzer = state;
+    workers_stop(analyzer->workers, app_grace_ms(app));
     rpc_channel_free(analyzer->router);
     store_close(analyzer->store);
     map_free(analyzer->sections);
@@ -96,4 +103,5 @@ const struct service_spec analyzer_spec = {
     .admin_offset = offsetof(struct analyzer_config, admin),
     .start = start,
     .stop = stop,
+    .drain = drain,
 };
