@@ -87,6 +87,7 @@ struct status plan_make(struct router *router, const Router__Generation *g, cons
     if (g->max_attempts > 0 && g->max_attempts < plan->attempts_most) {
         plan->attempts_most = g->max_attempts;
     }
+    plan->attempts = ARENA_ARRAY(arena, struct attempt, plan->attempts_most);
     if (g->call_id.len == ROUTER_ID_SIZE) {
         memcpy(plan->call_id, g->call_id.data, ROUTER_ID_SIZE);
     } else {

@@ -28,7 +28,6 @@
 #include "router/sink.h"
 
 #define ROUTER_CANDIDATES_MOST 16
-#define ROUTER_ATTEMPTS_MOST   100
 #define ROUTER_ID_SIZE         16
 
 struct router_config {
@@ -112,7 +111,7 @@ struct plan {
     struct arena *arena;
     struct candidate candidates[ROUTER_CANDIDATES_MOST];
     size_t n_candidates;
-    struct attempt attempts[ROUTER_ATTEMPTS_MOST];
+    struct attempt *attempts; /* room for attempts_most */
     size_t n_attempts;
     size_t attempts_most;
     uint32_t rounds; /* whole chains that failed */
