@@ -33,7 +33,7 @@ ifdef WERROR
 CFLAGS_COMMON += -Werror
 endif
 
-PACKAGES = libcurl libprotobuf-c libuv openssl jansson yaml-0.1 sqlite3 libmicrohttpd libzip expat hiredis
+PACKAGES = libcurl libprotobuf-c libuv openssl jansson yaml-0.1 sqlite3 libmicrohttpd libzip expat hiredis zlib
 PKG_CFLAGS := $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null)
 # gRPC's own .pc names about ninety libraries, grpc_unsecure among them: by hand.
 PKG_LIBS := -lgrpc -lgpr $(shell pkg-config --libs $(PACKAGES) 2>/dev/null) -lpthread -lm

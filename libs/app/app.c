@@ -6,6 +6,7 @@
 
 #include "app/admin.h"
 #include "app/health.h"
+#include "app/peers.h"
 #include "app/readiness.h"
 #include "app/reflection.h"
 #include "base/address.h"
@@ -32,6 +33,7 @@ struct app {
     struct health *health;
     struct reflection *reflection;
     struct admin *admin;
+    struct peers *peers;
 
     struct rpc_service *services; /* the program's, then the built-in ones */
     size_t n_services;            /* the program's */
@@ -45,6 +47,7 @@ struct app {
     struct op start_done;
     bool serving;
     bool draining;
+    uint64_t grace_until_ms; /* loop time, while draining */
 };
 
 /* --- for start and stop -------------------------------------------------------------------------
@@ -85,9 +88,21 @@ void app_set_ready(struct app *app, const char *condition, bool ready, const cha
     readiness_set(app->readiness, condition, ready, why);
 }
 
+void app_follow(struct app *app, const char *condition, struct rpc_channel *channel,
+                const char *why)
+{
+    peers_follow(app->peers, condition, channel, why);
+}
+
 bool app_draining(const struct app *app)
 {
     return app->draining;
+}
+
+uint64_t app_grace_ms(const struct app *app)
+{
+    uint64_t now = loop_now_ms(app->loop);
+    return app->grace_until_ms > now ? app->grace_until_ms - now : 0;
 }
 
 /* --- start --------------------------------------------------------------------------------------
@@ -127,6 +142,12 @@ static struct status not_an_address(struct app *app, const char *address)
 {
     return status_of(REASON_CONFIG_INVALID,
                      arena_printf(app->arena, "%s is not one host:port", address));
+}
+
+static size_t http_connections(const struct app *app)
+{
+    size_t offset = app->spec->http_connections_offset;
+    return offset == 0 ? 0 : *(const uint64_t *)((const char *)app->config + offset);
 }
 
 static struct status open_http(struct app *app, const char *address,
@@ -188,7 +209,8 @@ static bool open_ports(struct app *app)
         s = open_http(app, address,
                       (struct http_server_options){.handler = spec->http_handler,
                                                    .arg = app->state,
-                                                   .body_max = spec->http_body_max},
+                                                   .body_max = spec->http_body_max,
+                                                   .max_connections = http_connections(app)},
                       &app->http_server);
     } else {
         s = open_rpc(app, address);
@@ -263,22 +285,26 @@ void app_interrupt(struct app *app)
 
 void app_close(struct app *app)
 {
-    uint64_t grace_ms = app->serving ? app->common.drain : 0;
     app->draining = true;
+    app->grace_until_ms = loop_now_ms(app->loop) + (app->serving ? app->common.drain : 0);
     forget_ready_file(app);
     readiness_set(app->readiness, "serving", false, "the process is shutting down");
     health_end(app->health);
     LOG(DEBUG, "drain: not ready any more");
+    if (app->started && app->spec->drain != NULL) {
+        app->spec->drain(app, app->state);
+    }
     if (app->rpc_server != NULL) {
         LOG(DEBUG, "drain: no new calls", KV("running", rpc_server_inflight(app->rpc_server)));
-        rpc_server_stop(app->rpc_server, grace_ms);
+        rpc_server_stop(app->rpc_server, app_grace_ms(app));
         LOG(DEBUG, "drain: calls have ended");
     }
     if (app->http_server != NULL) {
-        http_server_drain(app->http_server, grace_ms);
+        http_server_drain(app->http_server, app_grace_ms(app));
         http_server_stop(app->http_server);
         LOG(DEBUG, "drain: requests have ended");
     }
+    peers_stop(app->peers);
     if (app->started && app->spec->stop != NULL) {
         app->spec->stop(app, app->state);
         LOG(DEBUG, "drain: service has stopped");
@@ -331,6 +357,7 @@ struct app *app_new(const struct app_options *options)
     app->health = health_new(app->loop);
     app->readiness = readiness_new(on_verdict, app);
     app->admin = admin_new(app->readiness);
+    app->peers = peers_new(app->loop, app->readiness);
     op_init(&app->start_done, app->loop, NULL, NULL);
     readiness_set(app->readiness, "serving", false, "the process is starting");
     return app;
@@ -338,6 +365,7 @@ struct app *app_new(const struct app_options *options)
 
 void app_free(struct app *app)
 {
+    peers_free(app->peers);
     admin_free(app->admin);
     reflection_free(app->reflection);
     readiness_free(app->readiness);

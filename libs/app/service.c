@@ -110,6 +110,7 @@ int service_main(int argc, char **argv, const struct service_spec *spec)
     check(log_level_by_name(span_str(*name), &level));
     log_init(spec->config.program, level);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a file that may not grow any more is as good as a full disk */
     LOG(INFO, "starting", KV("version", PRISM_VERSION),
         KV("open_files", process_raise_open_files()));
     int code = run(spec, config, arena);

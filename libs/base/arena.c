@@ -1,6 +1,7 @@
 #include "base/arena.h"
 
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +21,7 @@ struct chunk {
 
 struct arena {
     struct chunk *chunks; /* the one in use first */
+    size_t next_cap;      /* of the next chunk */
     size_t budget;
     size_t used;
 };
@@ -28,6 +30,7 @@ struct arena *arena_new(size_t budget)
 {
     struct arena *arena = ALLOC(struct arena);
     arena->budget = budget;
+    arena->next_cap = CHUNK_FIRST;
     return arena;
 }
 
@@ -50,18 +53,26 @@ void arena_drop(struct arena **arena)
     *arena = NULL;
 }
 
+/* What is large gets a chunk of its own, behind the one in use, which goes on being filled. */
 static struct chunk *chunk_for(struct arena *arena, size_t size)
 {
     struct chunk *chunk = arena->chunks;
     if (chunk != NULL && chunk->cap - chunk->used >= size) {
         return chunk;
     }
-    size_t cap = chunk == NULL ? CHUNK_FIRST : chunk->cap * 2;
-    cap = cap > CHUNK_MOST ? CHUNK_MOST : cap;
-    cap = cap < size ? size : cap;
+    bool own = size > arena->next_cap / 4;
+    size_t cap = own ? size : arena->next_cap;
     struct chunk *fresh = alloc_bytes(sizeof(struct chunk) + cap);
     fresh->cap = cap;
     fresh->used = 0;
+    if (own && chunk != NULL) {
+        fresh->next = chunk->next;
+        chunk->next = fresh;
+        return fresh;
+    }
+    if (!own && arena->next_cap < CHUNK_MOST) {
+        arena->next_cap *= 2;
+    }
     fresh->next = chunk;
     arena->chunks = fresh;
     return fresh;

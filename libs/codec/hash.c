@@ -6,6 +6,7 @@
 #include <openssl/hmac.h>
 #include <string.h>
 #include <sys/random.h>
+#include <zlib.h>
 
 #include "base/check.h"
 
@@ -52,30 +53,16 @@ void hash_sha256_end(struct hash_sha256 *hash, uint8_t *out)
     EVP_MD_CTX_free(context(hash));
 }
 
-/* What four bits do to a reflected CRC: sixteen numbers that stay in a cache line. */
-static const uint32_t ieee[16] = {
-    0x00000000, 0x1db71064, 0x3b6e20c8, 0x26d930ac, 0x76dc4190, 0x6b6b51f4, 0x4db26158, 0x5005713c,
-    0xedb88320, 0xf00f9344, 0xd6d6a3e8, 0xcb61b38c, 0x9b64c2b0, 0x86d3d2d4, 0xa00ae278, 0xbdbdf21c,
-};
+/* What four bits do to a reflected CRC-32C: sixteen numbers that stay in a cache line. */
 static const uint32_t castagnoli[16] = {
     0x00000000, 0x105ec76f, 0x20bd8ede, 0x30e349b1, 0x417b1dbc, 0x5125dad3, 0x61c69362, 0x7198540d,
     0x82f63b78, 0x92a8fc17, 0xa24bb5a6, 0xb21572c9, 0xc38d26c4, 0xd3d3e1ab, 0xe330a81a, 0xf36e6f75,
 };
 
-static uint32_t crc(const uint32_t table[16], uint32_t before, struct span data)
-{
-    uint32_t state = ~before;
-    for (size_t i = 0; i < data.len; i++) {
-        state ^= (uint8_t)data.at[i];
-        state = state >> 4 ^ table[state & 15];
-        state = state >> 4 ^ table[state & 15];
-    }
-    return ~state;
-}
-
 uint32_t hash_crc32(uint32_t before, struct span data)
 {
-    return crc(ieee, before, data);
+    const char *at = data.len > 0 ? data.at : ""; /* NULL means "the first value" to zlib */
+    return (uint32_t)crc32_z(before, (const uint8_t *)at, data.len);
 }
 
 #ifdef __x86_64__
@@ -103,7 +90,13 @@ uint32_t hash_crc32c(uint32_t before, struct span data)
         return crc32c_by_machine(before, data);
     }
 #endif
-    return crc(castagnoli, before, data);
+    uint32_t state = ~before;
+    for (size_t i = 0; i < data.len; i++) {
+        state ^= (uint8_t)data.at[i];
+        state = state >> 4 ^ castagnoli[state & 15];
+        state = state >> 4 ^ castagnoli[state & 15];
+    }
+    return ~state;
 }
 
 void hash_random(void *out, size_t len)

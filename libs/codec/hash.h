@@ -1,7 +1,8 @@
 /*
  * hash.h -- digests and checksums.
  *
- * Floor 1, pure. OpenSSL is in hash.c only. CRC-32 is IEEE 802.3 (zlib's), as event streams use.
+ * Floor 1, pure. OpenSSL and zlib's checksum are in hash.c only. CRC-32 is IEEE 802.3, as event
+ * streams use.
  */
 #ifndef PRISM_CODEC_HASH_H
 #define PRISM_CODEC_HASH_H

@@ -18,7 +18,8 @@
 #include "prism/analyzer/v1/analyzer.pb-c.h"
 #include "prism/router/v1/router.pb-c.h"
 
-#define ANALYZER_ID_SIZE 37 /* a UUID and NUL */
+#define ANALYZER_ID_SIZE         37 /* a UUID and NUL */
+#define ANALYZER_REQUEST_ID_MOST 64
 
 struct analyzer_config {
 #define CONFIG CONFIG_FIELD
@@ -37,6 +38,7 @@ struct analyzer_metrics {
 extern const struct service_spec analyzer_spec;
 
 struct document;
+struct map;
 struct store;
 struct workers;
 
@@ -49,6 +51,7 @@ struct analyzer {
     struct store *store;
     struct workers *workers;
     struct list watchers; /* struct watcher: woken when their task has new events */
+    struct map *sections; /* AnalyzeSection calls with a request id, by "tenant/id" */
 };
 
 /* --- requests (request.c) -----------------------------------------------------------------------
@@ -104,14 +107,17 @@ void count_result(struct analyzer *analyzer, const Analyzer__SectionResult *resu
  */
 
 struct workers *workers_start(struct analyzer *analyzer);
-void workers_stop(struct workers *workers) PARKS; /* running sections go back to the queue */
-void workers_wake(struct workers *workers);       /* there may be something to claim */
+void workers_drain(struct workers *workers); /* nothing more is claimed */
+void workers_stop(struct workers *workers,
+                  uint64_t grace_ms) PARKS; /* what still runs then goes back to the queue */
+void workers_wake(struct workers *workers); /* there may be something to claim */
 void workers_cancel(struct workers *workers, const char *task_id); /* stops its sections */
 
 /* --- watchers (watch.c)
  * --------------------------------------------------------------------------- */
 
 void watch_wake(struct analyzer *analyzer, const char *task_id);
+void watch_drain(struct analyzer *analyzer); /* watchers shall come back elsewhere */
 struct status tasks_watch(struct rpc *rpc, const void *request) PARKS;
 
 /* --- methods

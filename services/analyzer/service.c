@@ -4,6 +4,7 @@
 #include "analyzer/analyzer.h"
 #include "analyzer/store.h"
 #include "base/alloc.h"
+#include "base/map.h"
 #include "loop/task.h"
 
 static const struct config_row rows[] = {
@@ -58,6 +59,8 @@ static struct status start(struct app *app, const void *config, void **state) PA
     }
     analyzer->router = rpc_channel_new(
         app_wire(app), &(struct rpc_channel_options){.targets = analyzer->config->router});
+    app_follow(app, "router", analyzer->router, "no router is connected");
+    analyzer->sections = map_new();
     analyzer->workers = workers_start(analyzer);
     services[0] = (struct rpc_service){&analyzer__analyzer_service__descriptor, analyzer_methods,
                                        ARRAY_LEN(analyzer_methods), analyzer};
@@ -68,13 +71,21 @@ static struct status start(struct app *app, const void *config, void **state) PA
     return STATUS_SUCCESS;
 }
 
-static void stop(struct app *app, void *state) PARKS
+static void drain(struct app *app, void *state)
 {
     struct analyzer *analyzer = state;
     (void)app;
-    workers_stop(analyzer->workers);
+    workers_drain(analyzer->workers);
+    watch_drain(analyzer);
+}
+
+static void stop(struct app *app, void *state) PARKS
+{
+    struct analyzer *analyzer = state;
+    workers_stop(analyzer->workers, app_grace_ms(app));
     rpc_channel_free(analyzer->router);
     store_close(analyzer->store);
+    map_free(analyzer->sections);
     free(analyzer);
 }
 
@@ -92,4 +103,5 @@ const struct service_spec analyzer_spec = {
     .admin_offset = offsetof(struct analyzer_config, admin),
     .start = start,
     .stop = stop,
+    .drain = drain,
 };

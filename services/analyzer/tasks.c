@@ -13,7 +13,6 @@
 #define PAGE_USUAL      50
 #define PAGE_MOST       500
 #define TIMEOUT_MOST_MS (7ull * 24 * 3600 * 1000)
-#define REQUEST_ID_MOST 64
 #define ANSWER_ARENA    (32u << 20) /* apart from the call's, which must have room to the end */
 #define SECTIONS_MOST   256         /* that are asked for by id */
 
@@ -75,7 +74,7 @@ struct status tasks_submit(struct rpc *rpc, const void *arg)
     struct document document;
     TRY(request_take_tenant(rpc, request->tenant, &tenant));
     TRY(request_options(rpc, request->options));
-    if (strlen(request->request_id) > REQUEST_ID_MOST) {
+    if (strlen(request->request_id) > ANALYZER_REQUEST_ID_MOST) {
         return rpc_bad_field(rpc, "request_id", "longer than 64 bytes");
     }
     if (request->timeout_ms > TIMEOUT_MOST_MS) {

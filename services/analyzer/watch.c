@@ -7,6 +7,7 @@
 
 #define BATCH_EVENTS 256
 #define BATCH_ARENA  (16u << 20)
+#define COME_BACK_MS 1000
 
 struct watcher {
     struct list link;
@@ -21,6 +22,13 @@ void watch_wake(struct analyzer *analyzer, const char *task_id)
         if (strcmp(watcher->task_id, task_id) == 0) {
             bell_ring(&watcher->news);
         }
+    }
+}
+
+void watch_drain(struct analyzer *analyzer)
+{
+    LIST_EACH (it, &analyzer->watchers) {
+        bell_ring(&CONTAINER_OF(it, struct watcher, link)->news);
     }
 }
 
@@ -86,6 +94,9 @@ static struct status watch(struct rpc *rpc, const Analyzer__WatchTaskRequest *re
         TRY(send_batch(rpc, request, tenant, watcher->task_id, &after, &end));
         if (end) {
             return STATUS_SUCCESS;
+        }
+        if (app_draining(analyzer->app)) {
+            return status_retry(REASON_SHUTTING_DOWN, COME_BACK_MS, NULL);
         }
         if (after == before) {
             TRY(wait_for_more(rpc, watcher, begin));

@@ -269,19 +269,33 @@ void workers_cancel(struct workers *workers, const char *task_id)
     }
 }
 
-void workers_stop(struct workers *workers)
+void workers_drain(struct workers *workers)
 {
     workers->stopping = true;
     workers_wake(workers);
+}
+
+/* Until none runs any more, or until_ms. */
+static void await_runs(const struct workers *workers, uint64_t until_ms) PARKS
+{
+    while (workers->n > 0 && loop_now_ms(workers->analyzer->loop) < until_ms) {
+        struct status s = task_sleep_ms(10);
+        check(status_ok(s));
+    }
+}
+
+void workers_stop(struct workers *workers, uint64_t grace_ms)
+{
+    workers_drain(workers);
     struct status s = op_wait_firmly(&workers->ended);
+    check(status_ok(s));
+    await_runs(workers, loop_now_ms(workers->analyzer->loop) + grace_ms);
     LIST_EACH (it, &workers->running) {
         struct run *run = CONTAINER_OF(it, struct run, link);
         if (run->task != NULL) {
             task_cancel(run->task, status_of(REASON_SHUTTING_DOWN, NULL));
         }
     }
-    while (workers->n > 0 && status_ok(s)) {
-        s = task_sleep_ms(10);
-    }
+    await_runs(workers, UINT64_MAX);
     free(workers);
 }

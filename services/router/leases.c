@@ -14,11 +14,13 @@
 #include "router/router.h"
 
 #define RENEW_ARENA (4u << 20)
+#define RENEW_MOST  1000 /* in one request; the limiter takes 1,024 */
 
 struct leases {
     struct router *router;
     struct list held;
     size_t n;
+    uint64_t requests; /* Renew so far */
     struct task *task;
     struct timer fence;
     struct op ended;
@@ -66,6 +68,7 @@ static void set_fence(struct leases *leases)
     }
 }
 
+/* Too early at worst, as leases come and go and are renewed: then it only looks again. */
 static void fence(struct timer *timer)
 {
     struct leases *leases = CONTAINER_OF(timer, struct leases, fence);
@@ -100,12 +103,19 @@ static Limiter__Holding **holding_rows(const struct grant *grant, struct arena *
     return rows;
 }
 
-static Limiter__Lease **lease_rows(struct leases *leases, struct arena *arena)
+/* Some of the leases that were not in a request since the one numbered `since`. */
+static void add_rows(struct leases *leases, uint64_t since, struct arena *arena,
+                     Limiter__RenewRequest *request)
 {
-    Limiter__Lease **rows = ARENA_ARRAY(arena, Limiter__Lease *, leases->n);
-    size_t i = 0;
+    request->leases = ARENA_ARRAY(arena, Limiter__Lease *, RENEW_MOST);
     LIST_EACH (it, &leases->held) {
         struct grant *grant = CONTAINER_OF(it, struct grant, link);
+        if (grant->renewal > since) {
+            continue;
+        }
+        if (request->n_leases == RENEW_MOST) {
+            break;
+        }
         Limiter__Lease *row = ARENA_NEW(arena, Limiter__Lease);
         limiter__lease__init(row);
         row->id = id_of((uint8_t *)arena_copy(arena, span_of(grant->id, ROUTER_ID_SIZE)).at);
@@ -115,9 +125,9 @@ static Limiter__Lease **lease_rows(struct leases *leases, struct arena *arena)
         row->output_tokens = grant->output_tokens;
         row->holdings = holding_rows(grant, arena);
         row->n_holdings = grant->n_holdings;
-        rows[i++] = row;
+        request->leases[request->n_leases++] = row;
+        grant->renewal = leases->requests;
     }
-    return rows;
 }
 
 static bool is_lost(const Limiter__RenewResponse *reply, const uint8_t *id)
@@ -131,53 +141,49 @@ static bool is_lost(const Limiter__RenewResponse *reply, const uint8_t *id)
     return false;
 }
 
-static bool was_asked(const Limiter__RenewRequest *request, const uint8_t *id)
-{
-    for (size_t i = 0; i < request->n_leases; i++) {
-        if (memcmp(request->leases[i]->id.data, id, ROUTER_ID_SIZE) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static void renew(struct leases *leases) PARKS
+/* False: there is nothing left to renew, or nobody who would. */
+static bool renew_some(struct leases *leases, uint64_t since) PARKS
 {
     struct router *router = leases->router;
-    if (leases->n == 0) {
-        return;
-    }
     CLEANUP(arena_drop) struct arena *arena = arena_new(RENEW_ARENA);
     Limiter__RenewRequest request = LIMITER__RENEW_REQUEST__INIT;
+    uint64_t number = ++leases->requests;
     request.session = id_of(router->session);
-    request.n_leases = leases->n;
-    request.leases = lease_rows(leases, arena);
+    add_rows(leases, since, arena, &request);
+    if (request.n_leases == 0) {
+        return false;
+    }
     uint64_t sent = loop_now_ms(router->loop);
     void *answer;
     struct status s = rpc_call(router->limiter, &limiter__limiter_service__descriptor, "Renew",
                                &request, arena, &answer);
     if (!status_ok(s)) {
         LOG(WARN, "leases not renewed", KV("leases", request.n_leases), KV("err", s));
-        return;
+        return false;
     }
     const Limiter__RenewResponse *reply = answer;
     uint64_t until = sent + reply->waited_ms + reply->lease_ms;
     LIST_EACH (it, &leases->held) {
         struct grant *grant = CONTAINER_OF(it, struct grant, link);
-        if (is_lost(reply, grant->id)) {
+        if (grant->renewal == number && is_lost(reply, grant->id)) {
             lose(leases, grant);
-        } else if (was_asked(&request, grant->id) && until > router->config->fence_guard) {
+        } else if (grant->renewal == number && until > router->config->fence_guard) {
             grant->lost_at_ms = until - router->config->fence_guard;
         }
     }
     set_fence(leases);
+    return request.n_leases == RENEW_MOST;
 }
 
 static void keep(void *arg) PARKS
 {
     struct leases *leases = arg;
     while (status_ok(task_sleep_ms(leases->router->config->renew))) {
-        renew(leases);
+        uint64_t since = leases->requests;
+        bool more;
+        do {
+            more = renew_some(leases, since);
+        } while (more);
     }
     op_done(&leases->ended, STATUS_SUCCESS);
 }
@@ -207,7 +213,9 @@ void leases_hold(struct leases *leases, struct grant *grant)
     grant->task = task_self();
     list_push_back(&leases->held, &grant->link);
     leases->n++;
-    set_fence(leases);
+    if (!timer_running(&leases->fence) || grant->lost_at_ms < leases->fence.when_ms) {
+        timer_start(&leases->fence, grant->lost_at_ms);
+    }
     METRIC_SET(leases->router->metrics.leases, (double)leases->n);
 }
 
@@ -218,6 +226,8 @@ void leases_drop(struct leases *leases, struct grant *grant)
     }
     list_remove(&grant->link);
     leases->n--;
-    set_fence(leases);
+    if (leases->n == 0) {
+        timer_stop(&leases->fence);
+    }
     METRIC_SET(leases->router->metrics.leases, (double)leases->n);
 }

@@ -87,6 +87,7 @@ struct status plan_make(struct router *router, const Router__Generation *g, cons
     if (g->max_attempts > 0 && g->max_attempts < plan->attempts_most) {
         plan->attempts_most = g->max_attempts;
     }
+    plan->attempts = ARENA_ARRAY(arena, struct attempt, plan->attempts_most);
     if (g->call_id.len == ROUTER_ID_SIZE) {
         memcpy(plan->call_id, g->call_id.data, ROUTER_ID_SIZE);
     } else {
@@ -125,9 +126,23 @@ static size_t candidates_in(const struct plan *plan)
     return n;
 }
 
+/* Every model that may come back was throttled: the limiter knows how long each of them rests. */
+static bool all_throttled(const struct plan *plan)
+{
+    for (size_t i = 0; i < plan->n_candidates; i++) {
+        const struct candidate *c = &plan->candidates[i];
+        if (!c->out_for_good && c->out != REASON_TIER_THROTTLED &&
+            c->out != REASON_TIER_THROTTLED_DAILY) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* The whole chain failed: everything that may come back does, after a wait. */
 static bool next_round(struct router *router, struct plan *plan, struct status *s) PARKS
 {
+    bool known = all_throttled(plan);
     for (size_t i = 0; i < plan->n_candidates; i++) {
         if (!plan->candidates[i].out_for_good) {
             plan->candidates[i].out = REASON_NONE;
@@ -138,6 +153,10 @@ static bool next_round(struct router *router, struct plan *plan, struct status *
             REASON_NO_TIER_AVAILABLE,
             arena_printf(plan->arena, "no model is left; the last one said: %s", status_text(*s)));
         return false;
+    }
+    if (known) {
+        task_yield(); /* the report of the last attempt goes first */
+        return true;
     }
     uint32_t random;
     hash_random(&random, sizeof(random));

@@ -28,7 +28,6 @@
 #include "router/sink.h"
 
 #define ROUTER_CANDIDATES_MOST 16
-#define ROUTER_ATTEMPTS_MOST   100
 #define ROUTER_ID_SIZE         16
 
 struct router_config {
@@ -63,10 +62,8 @@ struct router {
     struct leases *leases;
     struct records *records;
     uint8_t session[ROUTER_ID_SIZE]; /* this process, for limiter and ledger */
-    struct task *peers;              /* watches the limiter's channel */
-    struct op peers_ended;
-    size_t handed_over;  /* settlements on their way; drain waits for them */
-    struct map *running; /* call id -> plan */
+    size_t handed_over;              /* settlements on their way; drain waits for them */
+    struct map *running;             /* call id -> plan */
     size_t upstream_open;
 };
 
@@ -114,7 +111,7 @@ struct plan {
     struct arena *arena;
     struct candidate candidates[ROUTER_CANDIDATES_MOST];
     size_t n_candidates;
-    struct attempt attempts[ROUTER_ATTEMPTS_MOST];
+    struct attempt *attempts; /* room for attempts_most */
     size_t n_attempts;
     size_t attempts_most;
     uint32_t rounds; /* whole chains that failed */
@@ -183,6 +180,7 @@ struct grant {
     size_t n_holdings;
     struct task *task;
     uint64_t output_tokens; /* so far, for Renew */
+    uint64_t renewal;       /* number of the Renew that it was in last */
 };
 
 /* Asks until one candidate is granted, waiting as long as the limiter says and the deadline

@@ -15,24 +15,11 @@ static const struct config_row rows[] = {
 #include "router/config.def"
 };
 
-#define PEERS_MS 500
-
 static void metrics_init(struct router_metrics *m)
 {
 #define METRIC(kind, name, labels, help)                                                           \
     m->name = metric_##kind("prism_router_" #name, labels, help);
 #include "router/metrics.def"
-}
-
-/* Readiness follows the limiter: without it no call can be admitted. */
-static void watch_limiter(void *arg) PARKS
-{
-    struct router *router = arg;
-    do {
-        app_set_ready(router->app, "limiter", rpc_channel_ready(router->limiter),
-                      "the limiter is not connected");
-    } while (status_ok(task_sleep_ms(PEERS_MS)));
-    op_done(&router->peers_ended, STATUS_SUCCESS);
 }
 
 static struct status start(struct app *app, const void *config, void **state) PARKS
@@ -74,10 +61,8 @@ static struct status start(struct app *app, const void *config, void **state) PA
     }
     router->leases = leases_start(router);
     router->records = records_start(router);
-    op_init(&router->peers_ended, router->loop, NULL, NULL);
-    router->peers = task_spawn(
-        router->loop, &(struct task_options){.name = "peers", .deadline_ms = TASK_DEADLINE_NONE},
-        watch_limiter, router);
+    /* Without it no call can be admitted. */
+    app_follow(app, "limiter", router->limiter, "the limiter is not connected");
     services[0] = (struct rpc_service){&router__router_service__descriptor, router_methods,
                                        router_n_methods, router};
     app_serve(app, services, ARRAY_LEN(services));
@@ -89,10 +74,8 @@ static void stop(struct app *app, void *state) PARKS
 {
     struct router *router = state;
     (void)app;
-    task_cancel(router->peers, status_of(REASON_SHUTTING_DOWN, NULL));
-    struct status s = op_wait_firmly(&router->peers_ended);
-    while (router->handed_over > 0 && status_ok(s)) {
-        s = task_sleep_ms(10); /* settlements on their way; each has a deadline of its own */
+    while (router->handed_over > 0 && status_ok(task_sleep_ms(10))) {
+        /* settlements on their way; each has a deadline of its own */
     }
     leases_stop(router->leases);
     records_stop(router->records);

@@ -97,6 +97,7 @@ int main(int argc, char **argv)
         .stop = stop,
         .http_handler = sim_handle,
         .http_body_max = SIM_BODY_MOST,
+        .http_connections_offset = offsetof(struct simulator_config, max_connections),
     };
     return service_main(argc, argv, &spec);
 }

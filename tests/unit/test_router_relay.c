@@ -516,7 +516,9 @@ task_test_real(a_call_may_be_cancelled_at_any_wait)
         f.bedrock.requests = 0;
         task_test_cancel_at("Generate", n);
         struct status s = router_fixture_generate(&f);
-        assert_true(status_ok(s) || s.code == STATUS_CANCELLED);
+        /* Cut while it was sending, the call has no trailers: the client sees a broken line. */
+        assert_true(status_ok(s) || s.code == STATUS_CANCELLED ||
+                    s.reason == REASON_CONNECTION_LOST);
         cancelled += !status_ok(s);
         router_fixture_until(&f.router.handed_over, 0);
         fake_limiter_check_settled(&f.limiter);
