@@ -180,6 +180,15 @@ static struct setting setting_of(const Limiter__Limits *limits)
     };
 }
 
+/* The pacer spreads the requests over their window, unless it was told something else. */
+static void follow(const struct setting *before, struct setting *now)
+{
+    bool even = before->requests > 0 && before->interval == before->window / before->requests;
+    if (even && now->interval == before->interval) {
+        now->interval = now->requests > 0 ? now->window / now->requests : 0;
+    }
+}
+
 /* What is not named stays as it is. */
 int quota_set_run(struct cli *cli, char **args)
 {
@@ -198,12 +207,14 @@ int quota_set_run(struct cli *cli, char **args)
     if (!status_ok(s) || now->n_resources != 1 || now->resources[0]->limits == NULL) {
         return print_outcome(cli, "set", name, s, NULL);
     }
-    struct setting setting = setting_of(now->resources[0]->limits);
+    const struct setting before = setting_of(now->resources[0]->limits);
+    struct setting setting = before;
     for (size_t i = 1; args[i] != NULL; i++) {
         if (!take_setting(cli, args[i], &setting)) {
             return CLI_USAGE;
         }
     }
+    follow(&before, &setting);
     Limiter__Limits limits = LIMITER__LIMITS__INIT;
     limits.requests = setting.requests;
     limits.requests_window_ms = setting.requests > 0 ? setting.window : 0;

@@ -1,8 +1,10 @@
 /* The limiter's state file: cut at every byte, damaged, locked, of another run of the machine. */
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -295,6 +297,30 @@ static void test_what_is_not_sealed_does_not_count(void **state)
     remove_folder(&folder);
 }
 
+/* Found out when the file is made, not by a store to memory that is not there. */
+static void test_a_disk_without_room_is_said(void **state)
+{
+    (void)state;
+    char error_text[256] = "";
+    struct rlimit before, little;
+    struct folder folder = make_folder();
+    struct state_file *file = open_file(&folder);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    little = (struct rlimit){.rlim_cur = 1u << 20, .rlim_max = before.rlim_max};
+    signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &little), 0);
+    struct status s = state_file_reset(file, error_text);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+    assert_status(s, REASON_STORE_FAILED);
+    assert_non_null(strstr(error_text, "File too large"));
+    state_file_close(file);
+    file = open_file(&folder);
+    assert_true(state_file_found(file) != STATE_KEPT);
+    begin_anew(file);
+    state_file_close(file);
+    remove_folder(&folder);
+}
+
 /* --- whose it is -------------------------------------------------------------------------------
  */
 
@@ -372,6 +398,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_damage_is_seen),
     cmocka_unit_test(test_files_that_are_none),
     cmocka_unit_test(test_what_is_not_sealed_does_not_count),
+    cmocka_unit_test(test_a_disk_without_room_is_said),
     cmocka_unit_test(test_one_process_at_a_time),
     cmocka_unit_test(test_another_run_of_the_machine),
     cmocka_unit_test(test_it_grows_and_never_shrinks),

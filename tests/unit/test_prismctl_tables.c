@@ -59,6 +59,7 @@ static struct status peek(struct rpc *rpc, const void *message) PARKS
     limits.concurrency = 5;
     limits.tokens = 120000;
     limits.tokens_window_ms = 60000;
+    limits.pacer_interval_ms = 2000;
     Limiter__Remaining left = LIMITER__REMAINING__INIT;
     left._requests_case = LIMITER__REMAINING___REQUESTS_REQUESTS;
     left.requests = 28;
@@ -283,7 +284,8 @@ task_test_real(quotas_are_json)
            "\"stateMs\":\"42500\"}\n"
            "{\"name\":\"suite\",\"state\":\"RESOURCE_STATE_OPEN\",\"limits\":{\"requests\":\"30\","
            "\"requestsWindowMs\":\"60000\",\"concurrency\":5,\"tokens\":\"120000\","
-           "\"tokensWindowMs\":\"60000\"},\"remaining\":{\"requests\":\"28\",\"leases\":\"0\","
+           "\"tokensWindowMs\":\"60000\",\"pacerIntervalMs\":\"2000\"},\"remaining\":{\"requests\":"
+           "\"28\",\"leases\":\"0\","
            "\"tokens\":\"-1200\"},\"waiters\":3}\n",
            "");
 }
@@ -293,6 +295,11 @@ task_test_real(limits_are_set_and_what_is_not_named_stays)
     expect("quota set suite requests=10 window=2m burst=0", "text",
            "Resource  State   Requests left  At once left          Tokens left  Waiting\n"
            "suite     open   1 of 10 in 2 m        2 of 5  3 of 120,000 in 2 m\n",
+           "");
+    expect("quota set suite requests=10 window=2m tokens=0", "jsonl",
+           "{\"name\":\"suite\",\"state\":\"RESOURCE_STATE_OPEN\",\"limits\":{\"requests\":\"10\","
+           "\"requestsWindowMs\":\"120000\",\"concurrency\":5,\"pacerIntervalMs\":\"12000\"},"
+           "\"remaining\":{\"requests\":\"1\",\"leases\":\"2\",\"tokens\":\"3\"}}\n",
            "");
     expect_code("quota set suite requests=ten", CLI_USAGE);
     expect_code("quota set suite speed=9", CLI_USAGE);
