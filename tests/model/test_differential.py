@@ -116,7 +116,7 @@ class Driver:
         closed = [n for n, x in self.model.resources.items() if x.closed or x.gone]
         name = r.choice(sorted(self.model.resources))
         what, force = r.choice(['close', 'breaker', 'reopen']), r.random() < 0.1
-        if closed and r.random() < 0.8:
+        if closed and (not self.changing or r.random() < 0.8):
             what, name = 'reopen', r.choice(closed)
         return 'O %d %d %s %s %d' % (self.step, self.now, what, name, force)
 
@@ -133,6 +133,8 @@ class Driver:
         kind = self.random.random()
         if self.changing and kind < 0.02:
             return self.limit() if kind < 0.012 else self.order()
+        if kind < 0.02 and any(x.gone for x in self.model.resources.values()):
+            return self.order()
         if kind < 0.45 or not self.calls:
             return self.acquire()
         return self.report() if kind < 0.8 else self.renew()
