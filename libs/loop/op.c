@@ -92,7 +92,7 @@ struct status op_wait(struct op *op)
 {
     const struct tasks *tasks = &loop_core(op->loop)->tasks;
     if (tasks->on_op != NULL) {
-        return wait_to_fail(op, tasks->on_op(task_self()));
+        return wait_to_fail(op, tasks->on_op(task_self(), op));
     }
     return wait(op, UINT64_MAX);
 }
