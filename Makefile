@@ -117,6 +117,9 @@ up: all ## start the suite on its fixed ports, for grpcurl and prismctl
 down: ## stop what `make up` started
 	@build/suite down
 
+bench: all ## what the suite costs on this machine (ROUNDS=5); minutes, not part of check
+	@build/bench $(OUT)/bin
+
 # --- the rest -----------------------------------------------------------------------------------
 
 docs: all ## write the chart's OPTIONS.md from the option tables
@@ -136,7 +139,7 @@ clean: ## remove everything that was built
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 12
 
-.PHONY: all tests check lint demo up down docs image install clean help
+.PHONY: all tests check lint demo up down bench docs image install clean help
 
 -include $(LIB_OBJS:.o=.d) $(foreach s,$(SERVICES),$(patsubst %.o,%.d,$(call service_objs,$(s))))
 -include $(TEST_COMMON:.o=.d) $(INTEROP_SRCS:%.c=$(OUT)/obj/%.d) $(patsubst $(OUT)/test/%,$(OUT)/obj/tests/unit/%.d,$(UNIT_TESTS))

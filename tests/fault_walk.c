@@ -25,13 +25,14 @@ static bool counts(const struct task *task)
     return false;
 }
 
-static enum op_fault break_it(struct task *task)
+static enum op_fault break_it(struct task *task, const struct op *op)
 {
-    return counts(task) ? OP_BREAKS : OP_SOUND;
+    return !op->done && counts(task) ? OP_BREAKS : OP_SOUND;
 }
 
-static enum op_fault lose_it(struct task *task)
+static enum op_fault lose_it(struct task *task, const struct op *op)
 {
+    (void)op;
     return counts(task) ? OP_LOST : OP_SOUND;
 }
 
@@ -52,7 +53,7 @@ static void strike_it(struct task *task)
 /* Without the fault first: what always holds must hold then too. */
 static size_t walk_on(const struct fault_walk *walk, const char *what,
                       void (*on_wait)(struct task *task),
-                      enum op_fault (*on_op)(struct task *task)) PARKS
+                      enum op_fault (*on_op)(struct task *task, const struct op *op)) PARKS
 {
     struct tasks *tasks = &loop_core(task_loop())->tasks;
     at.walk = walk;

@@ -48,8 +48,8 @@ struct task {
 
 enum op_fault {
     OP_SOUND,
-    OP_BREAKS, /* asked to end at once, although the task goes on; if it succeeds all the same, the
-                * task is told CALL_CANCELLED */
+    OP_BREAKS, /* not done yet: asked to end at once, although the task goes on; if it succeeds all
+                * the same, the task is told CALL_CANCELLED */
     OP_LOST,   /* ends as it would have, and the task is told CONNECTION_LOST */
 };
 
@@ -65,7 +65,7 @@ struct tasks {
     /* For tests, else NULL: told of each wait that a task comes to; and asked, when that is for
      * something from outside (op_wait), how it is to fail. */
     void (*on_wait)(struct task *task);
-    enum op_fault (*on_op)(struct task *task);
+    enum op_fault (*on_op)(struct task *task, const struct op *op);
 };
 
 void tasks_init(struct tasks *tasks);

@@ -91,8 +91,8 @@ static struct status wait_to_fail(struct op *op, enum op_fault fault)
 struct status op_wait(struct op *op)
 {
     const struct tasks *tasks = &loop_core(op->loop)->tasks;
-    if (tasks->on_op != NULL && !op->done) { /* what is done cannot fail any more */
-        return wait_to_fail(op, tasks->on_op(task_self()));
+    if (tasks->on_op != NULL) {
+        return wait_to_fail(op, tasks->on_op(task_self(), op));
     }
     return wait(op, UINT64_MAX);
 }

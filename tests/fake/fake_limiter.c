@@ -132,6 +132,8 @@ static struct status renew(struct rpc *rpc, const void *message)
     const Limiter__RenewRequest *request = message;
     struct fake_limiter *limiter = rpc_service(rpc);
     limiter->renews++;
+    limiter->renew_most =
+        request->n_leases > limiter->renew_most ? request->n_leases : limiter->renew_most;
     if (limiter->hang_renew) {
         TRY(task_sleep_ms(WAIT_MS));
     }

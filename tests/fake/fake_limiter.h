@@ -50,6 +50,7 @@ struct fake_limiter {
 
     size_t acquires;
     size_t renews;
+    size_t renew_most;    /* leases of the largest one */
     char candidates[256]; /* of the last Acquire: "a b" */
     char tenant[64];
     uint8_t granted[FAKE_LIMITER_MOST][FAKE_LIMITER_ID];

@@ -1,8 +1,10 @@
 /* Calls through the router: what the caller sees of an attempt, and how each grant is given back.
  */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "base/alloc.h"
 #include "router_fixture.h"
 
 #define REPLIES(f, ...)                                                                            \
@@ -631,6 +633,43 @@ task_test_real(leases_that_are_renewed_hold)
     router_fixture_stop(&f);
 }
 
+/* A limiter refuses a Renew of more than 1,024. */
+task_test_real(thousands_of_leases_are_renewed_in_parts)
+{
+    enum {
+        MANY = 2500
+    };
+    struct router_fixture f;
+    router_fixture_start(&f);
+    f.config.renew = 50;
+    struct candidate candidate = {.resource = "first"};
+    struct grant *grants = alloc_zeroed(MANY, sizeof(*grants));
+    uint64_t lost_at_ms = loop_now_ms(task_loop()) + 30000; /* renewed ones last for 60 s */
+    for (uint32_t i = 0; i < MANY; i++) {
+        grants[i].candidate = &candidate;
+        grants[i].tenant = "default";
+        grants[i].lost_at_ms = lost_at_ms;
+        memcpy(grants[i].id, &i, sizeof(i));
+        list_init(&grants[i].link);
+        leases_hold(f.router.leases, &grants[i]);
+    }
+    size_t renewed = 0;
+    for (int i = 0; i < 5000 && renewed < MANY; i++) {
+        assert_status_ok(task_sleep_ms(1));
+        renewed = 0;
+        for (size_t k = 0; k < MANY; k++) {
+            renewed += grants[k].lost_at_ms > lost_at_ms;
+        }
+    }
+    assert_int_equal(renewed, MANY);
+    assert_true(f.limiter.renews >= 3 && f.limiter.renew_most <= 1024);
+    for (size_t i = 0; i < MANY; i++) {
+        leases_drop(f.router.leases, &grants[i]);
+    }
+    free(grants);
+    router_fixture_stop(&f);
+}
+
 /* --- admission -------------------------------------------------------------------------------- */
 
 task_test_real(a_refusal_is_waited_for_where_the_deadline_allows)
@@ -779,6 +818,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_lease_that_is_lost_stops_its_call),
     cmocka_unit_test(with_on_fence_finish_the_call_goes_on),
     cmocka_unit_test(leases_that_are_renewed_hold),
+    cmocka_unit_test(thousands_of_leases_are_renewed_in_parts),
     cmocka_unit_test(a_refusal_is_waited_for_where_the_deadline_allows),
     cmocka_unit_test(a_refusal_beyond_the_deadline_is_told_at_once),
     cmocka_unit_test(a_limiter_that_cannot_decide_is_asked_a_few_times),
