@@ -10,33 +10,33 @@
 #include "loop/task.h"
 #include "net/redis_internal.h"
 
-#define ARGS_MOST    (64u << 10)
-#define COMMAND_MOST (64u << 20)
-#define LINE_MOST    (64u << 10) /* of a reply: statuses, errors, numbers */
-#define LENGTH_MOST  32          /* of the line in front of a string */
+#define ARGS_MOST   (64u << 10)
+#define LINE_MOST   (64u << 10) /* of a reply: statuses, errors, numbers */
+#define LENGTH_MOST 32          /* of the line in front of a string */
 
 /* --- commands out --------------------------------------------------------------------------------
  */
 
-static bool fits(const struct redis_part *parts, size_t n, size_t *n_args)
+static bool fits(const struct redis_part *parts, size_t n, size_t most, size_t *n_args)
 {
-    size_t args = 0, bytes = 0;
+    size_t args = 0, left = most;
     for (size_t i = 0; i < n; i++) {
         for (size_t k = 0; k < parts[i].n; k++) {
-            bytes += parts[i].args[k].len;
-            if (++args > ARGS_MOST || bytes > COMMAND_MOST) {
+            size_t len = parts[i].args[k].len;
+            if (++args > ARGS_MOST || left < LENGTH_MOST || len > left - LENGTH_MOST) {
                 return false;
             }
+            left -= len + LENGTH_MOST;
         }
     }
     *n_args = args;
     return true;
 }
 
-struct redis_call *redis_call_new(const struct redis_part *parts, size_t n)
+struct redis_call *redis_call_new(const struct redis_part *parts, size_t n, size_t most)
 {
     size_t n_args, at = 0;
-    if (!fits(parts, n, &n_args)) {
+    if (!fits(parts, n, most, &n_args)) {
         return NULL;
     }
     const char **texts = alloc_zeroed(n_args, sizeof(*texts));
@@ -170,10 +170,9 @@ void redis_reader_free(struct redis_reader *reader)
     free(reader);
 }
 
-struct status redis_reader_feed(struct redis_reader *reader, struct span bytes)
+void redis_reader_feed(struct redis_reader *reader, struct span bytes)
 {
     check(redisReaderFeed(reader->hiredis, bytes.at, bytes.len) == REDIS_OK);
-    return STATUS_SUCCESS;
 }
 
 /* hiredis keeps whatever it cannot use yet, and looks for the end of a line from its beginning. */
@@ -285,7 +284,7 @@ static struct status ask(struct redis *redis, const struct redis_part *parts, si
         note(redis, loop_now_ms(redis->loop), "unsent");
         return status_of(REASON_CONNECT_FAILED, "there is no connection to Redis");
     }
-    struct redis_call *call = redis_call_new(parts, n);
+    struct redis_call *call = redis_call_new(parts, n, redis->options.unsent_max);
     if (call == NULL) {
         return status_of(REASON_MESSAGE_TOO_LARGE, "the command is larger than the limit");
     }

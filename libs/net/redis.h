@@ -64,7 +64,7 @@ struct redis_options {
     uint64_t ping_ms;    /* silence after which the peer is asked for a sign of life, 0: 5 s */
     size_t reply_max;    /* bytes of one string in a reply, 0: 16 MiB */
     size_t pending_max;  /* commands that are not yet answered, 0: 16384 */
-    size_t unsent_max;   /* bytes of commands that are not yet sent, 0: 32 MiB */
+    size_t unsent_max;   /* bytes of commands that are not yet sent, and of each, 0: 32 MiB */
 };
 
 /* Returns at once and begins to connect. */
@@ -73,7 +73,8 @@ struct redis *redis_new(struct loop *loop, const struct redis_options *options) 
 /* Closes; commands that are pending fail. Takes NULL. */
 void redis_free(struct redis *redis) PARKS;
 
-/* OK once it is ready, else why not yet. Waits until until_ms (loop_now_ms time) at the latest. */
+/* OK once it is ready; CONNECT_FAILED when it is not by until_ms (loop_now_ms time), and then
+ * redis_health knows why. */
 struct status redis_wait_ready(struct redis *redis, uint64_t until_ms) NODISCARD PARKS;
 
 /* OK while it is ready, else what went wrong last; the detail is valid until the next turn. */
@@ -110,7 +111,7 @@ struct status redis_expect(const struct redis_reply *reply, enum redis_type type
  */
 
 /* The reply is built in the arena, whose budget bounds it. OK also when the server answers with an
- * error. An array nests at most seven levels (PROTOCOL_ERROR beyond). */
+ * error. Arrays nest eight levels at most (PROTOCOL_ERROR beyond). */
 struct status redis_command(struct redis *redis, const struct span *args, size_t n,
                             struct arena *arena, const struct redis_reply **out) NODISCARD PARKS;
 

@@ -1,8 +1,9 @@
 /*
  * redis_internal.h -- what the redis_*.c files know of each other.
  *
- * Floor 3, loop thread. redis.c speaks the protocol and to the callers, redis_link.c keeps the
- * connection, redis_pubsub.c and redis_sentinel.c are built on both.
+ * Floor 3, loop thread. redis.c speaks the protocol and to the callers, redis_pipeline.c carries
+ * commands over one connection, redis_link.c makes connections, redis_pubsub.c and
+ * redis_sentinel.c are built on them.
  */
 #ifndef PRISM_NET_REDIS_INTERNAL_H
 #define PRISM_NET_REDIS_INTERNAL_H
@@ -34,7 +35,8 @@ struct redis_call {
     void *owner;
 };
 
-struct redis_call *redis_call_new(const struct redis_part *parts, size_t n) NODISCARD;
+/* NULL when it would be larger than most bytes. */
+struct redis_call *redis_call_new(const struct redis_part *parts, size_t n, size_t most) NODISCARD;
 void redis_call_free(struct redis_call *call);
 
 bool redis_says(const struct redis_reply *reply, const char *error); /* an error of this kind */
@@ -43,7 +45,7 @@ bool redis_says(const struct redis_reply *reply, const char *error); /* an error
 struct redis_reader;
 struct redis_reader *redis_reader_new(size_t reply_max) NODISCARD;
 void redis_reader_free(struct redis_reader *reader);
-struct status redis_reader_feed(struct redis_reader *reader, struct span bytes) NODISCARD;
+void redis_reader_feed(struct redis_reader *reader, struct span bytes); /* not after a failure */
 
 /* The next reply, as far as its bytes are there: *whole says whether it is complete. It is built
  * in the arena bit by bit; NULL from some call on drops the rest of it. A whole reply is NULL when
@@ -51,7 +53,7 @@ struct status redis_reader_feed(struct redis_reader *reader, struct span bytes) 
 struct status redis_reader_next(struct redis_reader *reader, struct arena *arena, bool *whole,
                                 const struct redis_reply **reply) NODISCARD;
 
-/* --- the connection: redis_link.c ----------------------------------------------------------------
+/* --- a client ------------------------------------------------------------------------------------
  */
 
 /* What a connection is for, beyond commands. */
@@ -106,8 +108,21 @@ struct redis {
     const struct redis_call *overdue; /* a turn ago; only to compare */
 };
 
+/* --- keeping connected: redis_link.c -------------------------------------------------------------
+ */
+
 struct redis *redis_new_hooked(struct loop *loop, const struct redis_options *options,
                                const struct redis_hooks *hooks) NODISCARD;
+
+void redis_greet(struct redis *redis);
+void redis_set_state(struct redis *redis, enum redis_state state);
+void redis_note_failure(struct redis *redis, struct status why); /* copies the detail */
+
+/* --- one connection: redis_pipeline.c ------------------------------------------------------------
+ */
+
+/* The stream, from connected to lost. */
+void redis_serve(struct redis *redis) PARKS;
 
 /* While greeting or ready. */
 void redis_push(struct redis *redis, struct redis_call *call);
@@ -115,8 +130,8 @@ void redis_push(struct redis *redis, struct redis_call *call);
 /* Takes back what was not sent and frees it. */
 void redis_pull(struct redis *redis, struct redis_call *call);
 
-/* Ends the present connection; another follows. The detail only needs to live for the call, but
- * commands hand a static one on. */
+/* Ends the present connection; another follows. The detail only needs to live for the call, unless
+ * commands are pending: they hand it on. */
 void redis_fail(struct redis *redis, struct status why);
 
 /* --- the master: redis_sentinel.c ----------------------------------------------------------------

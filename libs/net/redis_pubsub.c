@@ -40,7 +40,8 @@ static void on_confirmed(void *owner, struct status s, const struct redis_reply 
 static void say(struct redis_pubsub *pubsub, struct span verb, struct span channel)
 {
     struct span args[] = {verb, channel};
-    struct redis_call *call = redis_call_new(&(struct redis_part){args, ARRAY_LEN(args)}, 1);
+    struct redis_call *call = redis_call_new(&(struct redis_part){args, ARRAY_LEN(args)}, 1,
+                                             pubsub->redis->options.unsent_max);
     check(call != NULL);
     call->done = on_confirmed;
     call->owner = pubsub;

@@ -60,7 +60,10 @@ static struct status note_master(struct redis *redis, const struct redis_reply *
 static struct status ask_connected(struct redis *asked, struct redis *redis, uint64_t until_ms,
                                    struct arena *arena) PARKS
 {
-    TRY(redis_wait_ready(asked, until_ms));
+    struct status s = redis_wait_ready(asked, until_ms);
+    if (!status_ok(s)) {
+        return status_ok(task_status()) ? redis_health(asked) : s;
+    }
     const struct redis_reply *reply;
     TRY(redis_command(asked,
                       REDIS_ARGS(SPAN("SENTINEL"), SPAN("GET-MASTER-ADDR-BY-NAME"),

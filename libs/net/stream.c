@@ -35,6 +35,7 @@ struct stream {
     struct side reader;
     struct side writer;
     struct status broken; /* why it is only good for closing */
+    struct status mute;   /* why nothing can be sent any more: what came may still be read */
     uint64_t open_until_ms;
     struct buf unsent;
     SSL *ssl; /* NULL: plain */
@@ -94,23 +95,38 @@ static struct status stream_lose(struct stream *stream, const char *detail)
     return stream->broken;
 }
 
+/* The peer's last words often say more than the error of who wrote to it. */
+static void stream_mute(struct stream *stream, const char *detail)
+{
+    if (status_ok(stream->mute)) {
+        stream->mute = status_of(REASON_CONNECTION_LOST, detail);
+        buf_reset(&stream->unsent);
+        side_wake(&stream->writer, stream->mute);
+    }
+}
+
+static bool stream_sends(const struct stream *stream)
+{
+    return stream->unsent.len > 0 && status_ok(stream->mute) && status_ok(stream->broken);
+}
+
 /* --- the socket ----------------------------------------------------------------------------------
  */
 
 /* As much as the kernel takes now; the watch sees to the rest. */
 static void stream_flush(struct stream *stream)
 {
-    while (stream->unsent.len > 0 && status_ok(stream->broken)) {
+    while (stream_sends(stream)) {
         ssize_t n = send(stream->fd, stream->unsent.at, stream->unsent.len, MSG_NOSIGNAL);
         if (n >= 0) {
             buf_drop(&stream->unsent, (size_t)n);
         } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
             break;
         } else if (errno != EINTR) {
-            (void)stream_lose(stream, strerrordesc_np(errno));
+            stream_mute(stream, strerrordesc_np(errno));
         }
     }
-    bool rest = stream->unsent.len > 0 && status_ok(stream->broken);
+    bool rest = stream_sends(stream);
     stream_watch(stream, rest ? stream->events | FD_WRITE : stream->events & ~(unsigned)FD_WRITE);
     if (!rest) {
         side_wake(&stream->writer, STATUS_SUCCESS);
@@ -337,6 +353,7 @@ struct status stream_read(struct stream *stream, struct span *chunk)
 static struct status stream_send(struct stream *stream, struct span piece) PARKS
 {
     TRY(stream->broken);
+    TRY(stream->mute);
     if (stream->ssl == NULL) {
         buf_add_span(&stream->unsent, piece);
         stream_flush(stream);
@@ -348,6 +365,7 @@ static struct status stream_send(struct stream *stream, struct span piece) PARKS
         tls_flush(stream);
     }
     TRY(stream->broken);
+    TRY(stream->mute);
     return stream->unsent.len > 0 ? side_wait(stream, &stream->writer) : STATUS_SUCCESS;
 }
 
@@ -357,7 +375,7 @@ struct status stream_write(struct stream *stream, struct span bytes)
     while (bytes.len > 0) {
         struct status s = stream_send(stream, span_first(bytes, PIECE));
         if (!status_ok(s)) {
-            (void)stream_lose(stream, "a write was given up");
+            stream_mute(stream, "a write was given up");
             return s;
         }
         bytes = span_from(bytes, PIECE);

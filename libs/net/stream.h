@@ -42,8 +42,8 @@ struct status stream_open(const struct stream_options *options,
  * Cancelling a read loses nothing. */
 struct status stream_read(struct stream *stream, struct span *chunk) NODISCARD PARKS;
 
-/* Returns when the kernel has taken all. A write that fails has sent an unknown part, and the
- * stream is only good for closing. */
+/* Returns when the kernel has taken all. A write that fails has sent an unknown part and is the
+ * last; what the peer said before may still be read, and often says why. */
 struct status stream_write(struct stream *stream, struct span bytes) NODISCARD PARKS;
 
 /* Ends what waits, and every later read and write, with this status; the first one stays. */
