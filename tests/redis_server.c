@@ -8,7 +8,6 @@
 #include "loop/task.h"
 #include "net/listen.h"
 
-#define SERVER        "/usr/bin/redis-server"
 #define PACKAGED_PORT 6379
 #define MOST_MS       30000
 #define ARGUMENTS     64
@@ -22,7 +21,7 @@ bool redis_server_present(const char *program)
     return present;
 }
 
-static uint16_t free_port(void)
+uint16_t redis_server_free_port(void)
 {
     int fd;
     uint16_t port;
@@ -42,8 +41,8 @@ static void place(struct redis_server *server)
     assert_non_null(mkdtemp(server->folder));
     snprintf(server->path, sizeof(server->path), "%s/socket", server->folder);
     snprintf(server->log, sizeof(server->log), "%s/log", server->folder);
-    server->port = free_port();
-    server->tls_port = server->tls != NULL ? free_port() : 0;
+    server->port = redis_server_free_port();
+    server->tls_port = server->tls != NULL ? redis_server_free_port() : 0;
 }
 
 struct arguments {
@@ -86,7 +85,7 @@ static void launch(struct redis_server *server)
     for (size_t i = 0; server->more != NULL && server->more[i] != NULL; i++) {
         add(&arguments, server->more[i], NULL);
     }
-    process_start(&server->process, server->program != NULL ? server->program : SERVER,
+    process_start(&server->process, server->program != NULL ? server->program : REDIS_SERVER,
                   arguments.at, NULL, server->log);
 }
 

@@ -11,6 +11,8 @@
 #include "process.h"
 #include "tls_files.h"
 
+#define REDIS_SERVER "/usr/bin/redis-server"
+
 struct redis_server {
     const char *program;         /* NULL: redis-server */
     const char *password;        /* NULL: none */
@@ -25,6 +27,9 @@ struct redis_server {
     struct process process;
     struct stream_tls trust;
 };
+
+/* A port of 127.0.0.1 where nobody listened a moment ago. */
+uint16_t redis_server_free_port(void);
 
 /* False, with a word to the reader, when the program is not installed. */
 bool redis_server_present(const char *program);
