@@ -89,13 +89,16 @@ void tls_files_make(struct tls_files *files)
 
 void tls_files_remove(struct tls_files *files)
 {
-    static const char *const names[] = {"ca.key",      "ca.pem",      "other.key",  "other.pem",
-                                        "server.key",  "server.pem",  "client.key", "client.pem",
-                                        "expired.key", "expired.pem", "locked.key", "log"};
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+    static const char *const names[] = {"ca.key",     "ca.pem",      "ca.srl",      "other.key",
+                                        "other.pem",  "server.key",  "server.pem",  "client.key",
+                                        "client.pem", "expired.key", "expired.pem", "locked.key",
+                                        "request",    "log"};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
         char path[96];
         name(files, path, names[i]);
         unlink(path);
     }
-    rmdir(files->folder);
+    if (rmdir(files->folder) != 0) {
+        print_error("%s is not empty\n", files->folder);
+    }
 }

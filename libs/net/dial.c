@@ -23,7 +23,6 @@ static struct status dial_failed(const char *why)
 struct dial_wait {
     struct op op;
     bool waiting;
-    struct dial_wait **known_as; /* cleared when nobody waits any more; mostly NULL */
 };
 
 static void wait_end(struct dial_wait *wait, struct status s)
@@ -36,18 +35,13 @@ static void wait_end(struct dial_wait *wait, struct status s)
 
 static void wait_asked(struct op *op)
 {
-    struct dial_wait *wait = CONTAINER_OF(op, struct dial_wait, op);
-    if (wait->known_as != NULL) {
-        *wait->known_as = NULL;
-    }
-    wait_end(wait, status_of(REASON_CALL_CANCELLED, NULL));
+    wait_end(CONTAINER_OF(op, struct dial_wait, op), status_of(REASON_CALL_CANCELLED, NULL));
 }
 
-static void wait_init(struct dial_wait *wait, struct dial_wait **known_as)
+static void wait_init(struct dial_wait *wait)
 {
     op_init(&wait->op, task_loop(), wait_asked, NULL);
     wait->waiting = true;
-    wait->known_as = known_as;
 }
 
 static struct status wait_for(struct dial_wait *wait, uint64_t until_ms, const char *late) PARKS
@@ -60,10 +54,11 @@ static struct status wait_for(struct dial_wait *wait, uint64_t until_ms, const c
 /* --- names -------------------------------------------------------------------------------------
  */
 
-/* getaddrinfo cannot be interrupted: who waits may leave, the task of the lookup stays to its end.
- */
+/* getaddrinfo cannot be interrupted: who waits may leave, and the last of the two frees it. */
 struct lookup {
-    struct dial_wait *wait; /* NULL: nobody waits any more */
+    struct dial_wait wait;
+    bool left;
+    bool ended;
     char *host;
     char port[8];
     int error;
@@ -95,23 +90,24 @@ static void lookup_main(void *arg) PARKS
 {
     struct lookup *lookup = arg;
     struct status s = loop_work(task_loop(), lookup_run, lookup);
-    if (lookup->wait != NULL) {
-        wait_end(lookup->wait, s);
-    } else {
+    lookup->ended = true;
+    if (lookup->left) {
         lookup_free(lookup);
+    } else {
+        wait_end(&lookup->wait, s);
     }
 }
 
 static struct status lookup_wait(struct lookup *lookup, uint64_t until_ms) PARKS
 {
-    struct dial_wait wait;
-    wait_init(&wait, &lookup->wait);
-    lookup->wait = &wait;
+    wait_init(&lookup->wait);
     task_spawn(task_loop(), &(struct task_options){.name = "lookup", .deadline_ms = until_ms},
                lookup_main, lookup);
-    struct status s = wait_for(&wait, until_ms, "the host's name was not looked up in time");
-    if (wait.op.asked) {
-        return s; /* the lookup frees itself */
+    struct status s =
+        wait_for(&lookup->wait, until_ms, "the host's name was not looked up in time");
+    if (!lookup->ended) {
+        lookup->left = true;
+        return s;
     }
     if (status_ok(s) && lookup->error != 0) {
         s = dial_failed(gai_strerror(lookup->error));
@@ -149,7 +145,7 @@ static void dial_ready(void *arg, unsigned events)
 static struct status dial_finish(int fd, uint64_t until_ms) PARKS
 {
     struct dial_wait wait;
-    wait_init(&wait, NULL);
+    wait_init(&wait);
     struct fd_watch *watch = fd_watch_start(task_loop(), fd, FD_WRITE, dial_ready, &wait);
     struct status s = wait_for(&wait, until_ms, "no connection in time");
     fd_watch_stop(watch);

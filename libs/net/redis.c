@@ -6,7 +6,9 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/buf.h"
 #include "codec/hash.h"
+#include "codec/text.h"
 #include "loop/task.h"
 #include "net/redis_internal.h"
 
@@ -314,11 +316,12 @@ struct status redis_command(struct redis *redis, const struct span *args, size_t
 void redis_script_init(struct redis_script *script, struct span text)
 {
     uint8_t digest[HASH_SHA1_SIZE];
+    CLEANUP(buf_clear) struct buf hex;
     hash_sha1(text, digest);
+    buf_init(&hex, sizeof(script->sha1) - 1);
+    text_add_hex(&hex, span_of(digest, sizeof(digest)));
     script->text = text;
-    for (size_t i = 0; i < sizeof(digest); i++) {
-        snprintf(&script->sha1[2 * i], 3, "%02x", digest[i]);
-    }
+    memcpy(script->sha1, buf_cstr(&hex), sizeof(script->sha1));
 }
 
 struct status redis_eval(struct redis *redis, const struct redis_script *script,
