@@ -135,15 +135,15 @@ static void tick(struct timer *timer)
 
 static void idle_ends(struct op *op)
 {
-    wake_writer(CONTAINER_OF(op, struct redis, wake));
+    CONTAINER_OF(op, struct redis, wake)->idle = false;
+    op_done(op, status_of(REASON_CALL_CANCELLED, NULL));
 }
 
-static void wait_for_calls(struct redis *redis) PARKS
+static struct status wait_for_calls(struct redis *redis) PARKS
 {
     op_init(&redis->wake, redis->loop, idle_ends, NULL);
     redis->idle = true;
-    struct status s = op_wait(&redis->wake);
-    (void)s; /* the state says it */
+    return op_wait(&redis->wake);
 }
 
 /* What has gathered since the last send. */
@@ -166,20 +166,20 @@ static void write_calls(void *arg) PARKS
     struct redis *redis = arg;
     CLEANUP(buf_clear) struct buf batch;
     buf_init(&batch, BATCH + redis->options.unsent_max);
-    while (redis->state != REDIS_DOWN) {
+    struct status s = STATUS_SUCCESS;
+    while (status_ok(s) && redis->state != REDIS_DOWN) {
         take_batch(redis, &batch);
         if (batch.len == 0) {
-            wait_for_calls(redis);
+            s = wait_for_calls(redis);
             continue;
         }
-        if (!status_ok(stream_write(redis->stream, buf_span(&batch)))) {
-            return; /* reading ends too, and says why */
-        }
+        s = stream_write(redis->stream, buf_span(&batch));
         if (batch.cap > 2 * BATCH) {
             buf_clear(&batch);
         }
         buf_reset(&batch);
     }
+    /* When writing failed, reading ends too, and says why. */
 }
 
 static struct arena *arena_of_next(struct redis *redis)
