@@ -17,6 +17,11 @@ void hash_sha256(struct span data, uint8_t out[HASH_SHA256_SIZE])
     check(EVP_Digest(data.at, data.len, out, NULL, EVP_sha256(), NULL) == 1);
 }
 
+void hash_sha1(struct span data, uint8_t out[HASH_SHA1_SIZE])
+{
+    check(EVP_Digest(data.at, data.len, out, NULL, EVP_sha1(), NULL) == 1);
+}
+
 void hash_hmac_sha256(struct span key, struct span data, uint8_t out[HASH_SHA256_SIZE])
 {
     check(key.len <= INT_MAX);
