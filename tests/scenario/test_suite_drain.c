@@ -199,6 +199,28 @@ task_test_real(what_an_analyzer_cannot_end_is_handed_back)
     suite_stop(suite);
 }
 
+task_test_real(an_analyzer_without_a_router_is_not_ready)
+{
+    struct suite *suite = start(true);
+    struct span report;
+    uint64_t until = clock_mono_ms() + SUITE_WAIT_MS;
+    suite_kill(suite, SUITE_ROUTER);
+    while (ready(suite, SUITE_ANALYZER) == 200) {
+        assert_true(clock_mono_ms() < until);
+        assert_status_ok(task_sleep_ms(10));
+    }
+    assert_int_equal(suite_http(suite, "GET", suite->admin_ports[SUITE_ANALYZER], "/readyz?verbose",
+                                SPAN_NONE, &report),
+                     503);
+    assert_true(span_find(report, SPAN("[-] router: no router is connected")) != SPAN_MISSING);
+    suite_start_again(suite, SUITE_ROUTER);
+    while (ready(suite, SUITE_ANALYZER) != 200) {
+        assert_true(clock_mono_ms() < until);
+        assert_status_ok(task_sleep_ms(10));
+    }
+    suite_stop(suite);
+}
+
 /* --- limiter -----------------------------------------------------------------------------------
  */
 
@@ -227,6 +249,7 @@ int main(void)
         SUITE_TEST(a_router_sends_its_records_before_it_ends),
         SUITE_TEST(an_analyzer_lets_its_sections_end),
         SUITE_TEST(what_an_analyzer_cannot_end_is_handed_back),
+        SUITE_TEST(an_analyzer_without_a_router_is_not_ready),
         SUITE_TEST(calls_go_on_while_a_limiter_is_replaced),
     };
     return cmocka_run_group_tests_name(__FILE__, tests, NULL, NULL);
