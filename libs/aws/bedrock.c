@@ -324,10 +324,33 @@ struct status bedrock_invoke(struct bedrock *bedrock, const struct bedrock_reque
 
 /* --- stream ----------------------------------------------------------------------------------- */
 
+/* {"bytes":"...","p":"..."}, as the service writes it: read where it lies, as a token each comes
+ * this way. Empty when it is anything else, which is for the JSON parser. */
+static struct span plain_bytes(struct span payload)
+{
+    const struct span head = SPAN("{\"bytes\":\""), between = SPAN("\",\"p\":\""),
+                      tail = SPAN("\"}");
+    if (!span_starts(payload, head) || !span_ends(payload, tail) ||
+        span_find_char(payload, '\\') != SPAN_MISSING) {
+        return SPAN_NONE;
+    }
+    struct span rest = span_from(payload, head.len);
+    struct span bytes = span_first(rest, span_find_char(rest, '"'));
+    rest = span_from(rest, bytes.len);
+    struct span padding = span_starts(rest, between) ? span_from(rest, between.len) : rest;
+    padding = span_first(padding, span_find_char(padding, '"'));
+    bool plain = padding.at + padding.len + tail.len == payload.at + payload.len;
+    return plain ? bytes : SPAN_NONE;
+}
+
 static struct status take_chunk(struct bedrock_call *call, struct span payload)
 {
-    CLEANUP(json_drop) struct json *root = json_parse(payload, NULL);
-    struct span bytes = json_string(json_get(root, "bytes"));
+    CLEANUP(json_drop) struct json *root = NULL;
+    struct span bytes = plain_bytes(payload);
+    if (bytes.len == 0) {
+        root = json_parse(payload, NULL);
+        bytes = json_string(json_get(root, "bytes"));
+    }
     buf_reset(&call->event);
     if (bytes.len == 0 || !text_decode_base64(&call->event, bytes) || !buf_ok(&call->event)) {
         return status_of(REASON_TIER_STREAM_BROKEN, "a chunk holds no base64 bytes");

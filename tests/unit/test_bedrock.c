@@ -296,11 +296,45 @@ task_test_real(test_exceptions_inside_a_stream_end_it)
     peer_stop(&peer);
 }
 
+/* The usual spelling is read without a JSON parser; it must make no difference. */
+task_test_real(test_chunks_are_json_however_they_are_spelled)
+{
+    static const char *const payloads[] = {
+        "{\"bytes\":\"MQ==\"}",
+        "{\"bytes\":\"MQ==\",\"p\":\"\"}",
+        "{\"bytes\":\"MQ==\",\"p\":\"a\\\"}\"}",
+        "{\"bytes\":\"MQ==\",\"p\":\"abc\",\"q\":\"x\"}",
+        "{\"bytes\":\"MQ==\",\"q\":\"x\"}",
+        "{\"p\":\"abc\",\"bytes\":\"MQ==\"}",
+        "{\"bytes\":\"M\\u0051==\",\"p\":\"abc\"}",
+        " { \"bytes\" : \"MQ==\" , \"p\" : 1 } ",
+    };
+    struct peer peer;
+    peer_start(&peer, NULL);
+    for (size_t i = 0; i < ARRAY_LEN(payloads); i++) {
+        CLEANUP(buf_clear) struct buf stream;
+        buf_init(&stream, 1u << 20);
+        add_event(&stream, "chunk", span_str(payloads[i]));
+        peer.script.body = buf_span(&stream);
+        expect_stream(&peer, "1\n", REASON_NONE);
+    }
+    peer_stop(&peer);
+}
+
 task_test_real(test_chunks_that_hold_nothing_break_the_stream)
 {
     struct peer peer;
     peer_start(&peer, NULL);
-    const char *payloads[] = {"{}", "{\"bytes\":1}", "{\"bytes\":\"*\"}", "[]", "", "{\"bytes\":"};
+    const char *payloads[] = {"{}",
+                              "{\"bytes\":1}",
+                              "{\"bytes\":\"*\"}",
+                              "[]",
+                              "",
+                              "{\"bytes\":",
+                              "{\"bytes\":\"\"}",
+                              "{\"bytes\":\"MQ==\"\"}",
+                              "{\"bytes\":\"MQ==\",\"p\":\"\"\"}",
+                              "{\"bytes\":\"MQ==\",\"p\":\"a\\\"}"};
     for (size_t i = 0; i < ARRAY_LEN(payloads); i++) {
         CLEANUP(buf_clear) struct buf stream;
         buf_init(&stream, 1u << 20);
@@ -449,6 +483,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_a_stream_gives_its_inner_events),
     cmocka_unit_test(test_the_end_may_come_at_any_byte),
     cmocka_unit_test(test_exceptions_inside_a_stream_end_it),
+    cmocka_unit_test(test_chunks_are_json_however_they_are_spelled),
     cmocka_unit_test(test_chunks_that_hold_nothing_break_the_stream),
     cmocka_unit_test(test_a_reset_breaks_the_stream),
     cmocka_unit_test(test_whether_a_request_was_sent_is_known),
