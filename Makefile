@@ -12,7 +12,7 @@ BINS    = $(foreach s,$(SERVICES),$(OUT)/bin/$(if $(filter prismctl,$(s)),$(s),p
 
 # Packages that are missing are installed before anything else is looked at: make remakes this
 # fragment and starts again.
-ifeq ($(filter clean help,$(MAKECMDGOALS)),)
+ifeq ($(filter clean help image,$(MAKECMDGOALS)),)
 -include out/deps.mk
 endif
 out/deps.mk: build/deps.txt build/deps.sh
@@ -122,6 +122,12 @@ bench: all ## what the suite costs on this machine (ROUNDS=5); minutes, not part
 
 # --- the rest -----------------------------------------------------------------------------------
 
+docs: all ## write the chart's OPTIONS.md from the option tables
+	@ci/docs --write
+
+image: ## the container image ai-prism:VERSION, with docker or buildah (IMAGE=name)
+	@build/image
+
 PREFIX ?= /usr/local
 install: all ## copy the programs to DESTDIR/PREFIX/bin
 	install -d $(DESTDIR)$(PREFIX)/bin
@@ -133,7 +139,7 @@ clean: ## remove everything that was built
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 12
 
-.PHONY: all tests check lint demo up down bench install clean help
+.PHONY: all tests check lint demo up down bench docs image install clean help
 
 -include $(LIB_OBJS:.o=.d) $(foreach s,$(SERVICES),$(patsubst %.o,%.d,$(call service_objs,$(s))))
 -include $(TEST_COMMON:.o=.d) $(INTEROP_SRCS:%.c=$(OUT)/obj/%.d) $(patsubst $(OUT)/test/%,$(OUT)/obj/tests/unit/%.d,$(UNIT_TESTS))

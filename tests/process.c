@@ -50,7 +50,10 @@ void process_start(struct process *process, const char *program, const char *con
     const char *folder = getenv("PRISM_BIN");
     CLEANUP(buf_clear) struct buf path;
     buf_init(&path, PATH_MOST);
-    buf_addf(&path, "%s/%s", folder != NULL ? folder : "out/release/bin", program);
+    if (program[0] != '/') {
+        buf_addf(&path, "%s/", folder != NULL ? folder : "out/release/bin");
+    }
+    buf_add_str(&path, program);
     pid_t pid = fork();
     check(pid >= 0);
     if (pid == 0) {

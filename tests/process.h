@@ -1,9 +1,10 @@
 /*
- * process.h -- programs of ours, run as whole processes by a test.
+ * process.h -- programs, run as whole processes by a test.
  *
- * Programs are taken from PRISM_BIN (else out/release/bin), their output goes to a log file. They
- * are forked and exec'ed only, so gRPC in the test does not mind, and the kernel kills them when
- * the test dies. Main thread only. Waiting parks when called from a task, else it blocks.
+ * Ours are taken from PRISM_BIN (else out/release/bin), others are named by their absolute path.
+ * Their output goes to a log file. They are forked and exec'ed only, so gRPC in the test does not
+ * mind, and the kernel kills them when the test dies. Main thread only. Waiting parks when called
+ * from a task, else it blocks.
  */
 #ifndef PRISM_TESTS_PROCESS_H
 #define PRISM_TESTS_PROCESS_H

@@ -95,6 +95,7 @@ static void add_flags(struct suite *suite, enum suite_program program, struct fl
     case SUITE_LIMITER:
         add_flag(flags, "--time-scale=%u", suite->options.time_scale);
         add_flag(flags, "--lease-ttl=%us", LEASE_S * suite->options.time_scale);
+        add_flag(flags, "--state-dir=%s", suite_path(suite, "limiter"));
         add_flag(flags, "--assume-new-store");
         break;
     case SUITE_ROUTER:
@@ -197,7 +198,7 @@ static void await_ready(struct suite *suite, enum suite_program program) PARKS
 /* --- all of them --------------------------------------------------------------------------------
  */
 
-static uint16_t free_port(void)
+uint16_t suite_free_port(void)
 {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t len = sizeof(address);
@@ -242,8 +243,10 @@ struct suite *suite_start(const struct suite_options *options)
     suite->options.time_scale = options->time_scale > 0 ? options->time_scale : 1;
     suite->folder = make_folder(arena);
     suite->http = http_client_new(task_loop(), &(struct http_client_options){0});
+    assert_int_equal(mkdir(suite_path(suite, "limiter"), 0755), 0);
     if (options->analyzer) {
-        suite->ports[SUITE_ANALYZER] = free_port(); /* the router must know it before it runs */
+        suite->ports[SUITE_ANALYZER] =
+            suite_free_port(); /* the router must know it before it runs */
         assert_int_equal(mkdir(suite_path(suite, "analyzer"), 0755), 0);
     }
     for (enum suite_program p = 0; p < SUITE_PROGRAMS; p++) {

@@ -89,6 +89,9 @@ void suite_await_metric(struct suite *suite, enum suite_program program, const c
 /* Replaces the simulator's fault plan; "" ends all faults. */
 void suite_set_faults(struct suite *suite, const char *yaml) PARKS;
 
+/* A port of 127.0.0.1 that nobody listens on now. */
+uint16_t suite_free_port(void);
+
 /* What the limiter says of a resource ("suite", "sonnet-4.6"), in the suite's arena. */
 const Limiter__Resource *suite_peek(struct suite *suite, const char *resource) PARKS;
 

@@ -173,3 +173,13 @@ enum config_outcome config_load(const struct config_spec *spec, int argc, char *
     }
     return print(&load, action, values);
 }
+
+const void *config_field(const struct config_spec *spec, const void *values, const char *name)
+{
+    for (size_t i = 0; i < spec->n_rows; i++) {
+        if (spec->rows[i].alias == NULL && strcmp(spec->rows[i].name, name) == 0) {
+            return (const char *)values + spec->rows[i].offset;
+        }
+    }
+    check_failed(__FILE__, __LINE__, name);
+}

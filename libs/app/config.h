@@ -105,6 +105,9 @@ enum config_outcome config_load(const struct config_spec *spec, int argc, char *
 bool config_parse(const struct config_row *row, struct span text, struct arena *arena, void *field,
                   const char **error);
 
+/* The field of a row in the program's struct; check()s that there is one of this name. */
+const void *config_field(const struct config_spec *spec, const void *values, const char *name);
+
 /* The table as Markdown. */
 void config_add_docs(struct buf *out, const struct config_spec *spec);
 

@@ -1,378 +1,64 @@
 #include "app/service.h"
 
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <unistd.h>
 
-#include "app/admin.h"
-#include "app/health.h"
+#include "app/app.h"
 #include "app/process.h"
-#include "app/readiness.h"
-#include "app/reflection.h"
 #include "app/version.h"
-#include "base/address.h"
-#include "base/file.h"
+#include "base/alloc.h"
+#include "base/log.h"
 #include "base/metric.h"
 #include "loop/task.h"
-#include "net/listen.h"
 
 #define ARENA_MOST         (64u << 20)
 #define STRAGGLERS_MS      5000 /* for tasks of the service that outlive its stop() */
 #define STRAGGLERS_TICK_MS 10
 
-/* The rows of common.def. */
-struct common {
-#define CONFIG CONFIG_FIELD
-#include "app/common.def"
-#undef CONFIG
-};
-
-struct app {
-    const struct service_spec *spec;
-    struct arena *arena;
-    void *config;
-    struct common common;
+struct service {
+    struct app *app;
     struct loop *loop;
     struct wire *wire;
-    struct readiness *readiness;
-    struct health *health;
-    struct reflection *reflection;
-    struct admin *admin;
-
-    struct rpc_service *services; /* the program's, then the built-in ones */
-    size_t n_services;            /* the program's */
-    void *state;                  /* of start() */
-    bool started;
-    struct rpc_server *rpc_server;
-    struct http_server *http_server;
-    struct http_server *admin_server;
-
-    struct task *starter; /* while start() runs */
-    struct op start_done;
     struct op terminated; /* the first signal */
-    bool serving;
-    bool draining;
-    int exit_code;
+    bool failed;
 };
 
-/* --- for start and stop -------------------------------------------------------------------------
- */
-
-struct loop *app_loop(struct app *app)
+static void await_stragglers(const struct service *service) PARKS
 {
-    return app->loop;
-}
-
-struct wire *app_wire(struct app *app)
-{
-    return app->wire;
-}
-
-struct arena *app_arena(struct app *app)
-{
-    return app->arena;
-}
-
-void app_serve(struct app *app, const struct rpc_service *services, size_t n)
-{
-    app->n_services = n;
-    app->services = ARENA_ARRAY(app->arena, struct rpc_service, n + 1 + REFLECTION_SERVICES);
-    if (n > 0) {
-        memcpy(app->services, services, n * sizeof(*services));
-    }
-}
-
-void app_admin(struct app *app, const char *path,
-               void (*page)(struct http_exchange *exchange, void *arg), void *arg)
-{
-    admin_add(app->admin, path, page, arg);
-}
-
-void app_set_ready(struct app *app, const char *condition, bool ready, const char *why)
-{
-    readiness_set(app->readiness, condition, ready, why);
-}
-
-bool app_draining(const struct app *app)
-{
-    return app->draining;
-}
-
-/* --- start --------------------------------------------------------------------------------------
- */
-
-/* A start that fails is told to whoever started the process, in one plain line. */
-static void complain(struct app *app, const char *what, struct status why)
-{
-    fprintf(stderr, "%s: %s: %s\n", app->spec->config.program, what, status_text(why));
-    app->exit_code = 1;
-}
-
-static void run_start(void *arg) PARKS
-{
-    struct app *app = arg;
-    struct status result = app->spec->start(app, app->config, &app->state);
-    app->starter = NULL;
-    op_done(&app->start_done, result);
-}
-
-static bool start(struct app *app) PARKS
-{
-    app->starter = task_spawn(app->loop, &(struct task_options){.name = "start"}, run_start, app);
-    struct status result = op_wait(&app->start_done);
-    app->started = status_ok(result);
-    if (!app->started && !app->draining) {
-        complain(app, "cannot start", result);
-    }
-    return app->started;
-}
-
-static const char *address_at(const struct app *app, size_t offset)
-{
-    return *(const char *const *)((const char *)app->config + offset);
-}
-
-static struct status not_an_address(struct app *app, const char *address)
-{
-    return status_of(REASON_CONFIG_INVALID,
-                     arena_printf(app->arena, "%s is not one host:port", address));
-}
-
-static size_t http_connections(const struct app *app)
-{
-    size_t offset = app->spec->http_connections_offset;
-    return offset == 0 ? 0 : *(const uint64_t *)((const char *)app->config + offset);
-}
-
-static struct status open_http(struct app *app, const char *address,
-                               struct http_server_options options, struct http_server **out)
-{
-    struct span host;
-    if (!address_split(span_str(address), &host, &options.port)) {
-        return not_an_address(app, address);
-    }
-    options.host = arena_string(app->arena, host);
-    options.arena = app->arena;
-    return http_server_start(app->loop, &options, out);
-}
-
-/* gRPC does not say why it could not bind; the kernel does. */
-static struct status why_not_bound(struct app *app, const char *address, struct status otherwise)
-{
-    struct span host;
-    uint16_t port;
-    int fd;
-    if (!address_split(span_str(address), &host, &port)) {
-        return not_an_address(app, address);
-    }
-    struct status s = listen_open(arena_string(app->arena, host), port, app->arena, &fd, &port);
-    if (status_ok(s)) {
-        close(fd);
-        return otherwise;
-    }
-    return s;
-}
-
-static struct status open_rpc(struct app *app, const char *address)
-{
-    if (app->services == NULL) {
-        app_serve(app, NULL, 0);
-    }
-    struct rpc_service *built_in = app->services + app->n_services;
-    size_t n = app->n_services + 1 + REFLECTION_SERVICES;
-    app->reflection = reflection_new(app->services, n);
-    built_in[0] = health_service(app->health, app->services, app->n_services);
-    reflection_services(app->reflection, built_in + 1);
-    const struct rpc_server_options options = {
-        .address = address,
-        .max_inflight = app->common.max_inflight,
-        .max_call_age_ms = app->common.max_call_age,
-        .services = app->services,
-        .n_services = n,
-    };
-    struct status s = rpc_server_start(app->wire, &options, &app->rpc_server);
-    return status_ok(s) ? s : why_not_bound(app, address, s);
-}
-
-static bool open_ports(struct app *app)
-{
-    const struct service_spec *spec = app->spec;
-    const char *address = address_at(app, spec->address_offset);
-    struct status s;
-    if (spec->http_handler != NULL) {
-        s = open_http(app, address,
-                      (struct http_server_options){.handler = spec->http_handler,
-                                                   .arg = app->state,
-                                                   .body_max = spec->http_body_max,
-                                                   .max_connections = http_connections(app)},
-                      &app->http_server);
-    } else {
-        s = open_rpc(app, address);
-    }
-    if (!status_ok(s)) {
-        complain(app, spec->http_handler != NULL ? "HTTP port" : "gRPC port", s);
-        return false;
-    }
-    s = open_http(app, address_at(app, spec->admin_offset),
-                  (struct http_server_options){.handler = admin_handle, .arg = app->admin},
-                  &app->admin_server);
-    if (!status_ok(s)) {
-        complain(app, "admin port", s);
-        return false;
-    }
-    return true;
-}
-
-/* The address as it was bound: what was written, with the port that the kernel gave. */
-static const char *bound(struct app *app, size_t offset, uint16_t port)
-{
-    const char *address = address_at(app, offset);
-    int host = (int)(strrchr(address, ':') - address);
-    return arena_printf(app->arena, "%.*s:%u", host, address, (unsigned)port);
-}
-
-/* Whoever waits for the file must not find the one of an earlier life. */
-static void forget_ready_file(const struct app *app)
-{
-    if (app->common.ready_file[0] != '\0') {
-        unlink(app->common.ready_file);
-    }
-}
-
-static bool announce(struct app *app)
-{
-    const char *kind = app->http_server != NULL ? "http" : "grpc";
-    uint16_t port = app->http_server != NULL ? http_server_port(app->http_server)
-                                             : rpc_server_port(app->rpc_server);
-    uint16_t admin_port = http_server_port(app->admin_server);
-    readiness_set(app->readiness, "serving", true, "");
-    app->serving = true;
-    LOG(INFO, "serving", KV(kind, bound(app, app->spec->address_offset, port)),
-        KV("admin", bound(app, app->spec->admin_offset, admin_port)),
-        KV("ready", readiness_verdict(app->readiness)));
-    if (app->common.ready_file[0] == '\0') {
-        return true;
-    }
-    const char *text =
-        arena_printf(app->arena, "%s=%u\nadmin=%u\n", kind, (unsigned)port, (unsigned)admin_port);
-    const char *why = file_write(app->common.ready_file, span_str(text));
-    if (why != NULL) {
-        complain(app, app->common.ready_file, status_of(REASON_FILE_UNREADABLE, why));
-    }
-    return why == NULL;
-}
-
-/* --- end ----------------------------------------------------------------------------------------
- */
-
-static void await_stragglers(struct app *app) PARKS
-{
-    for (uint64_t waited = 0; loop_tasks(app->loop) > 1; waited += STRAGGLERS_TICK_MS) {
+    for (uint64_t waited = 0; loop_tasks(service->loop) > 1; waited += STRAGGLERS_TICK_MS) {
         if (waited >= STRAGGLERS_MS) {
-            LOG(ERROR, "tasks do not end", KV("tasks", loop_tasks(app->loop) - 1));
+            LOG(ERROR, "tasks do not end", KV("tasks", loop_tasks(service->loop) - 1));
             _exit(1);
         }
         (void)!status_ok(task_sleep_ms(STRAGGLERS_TICK_MS));
     }
 }
 
-static void end(struct app *app, uint64_t grace_ms) PARKS
-{
-    app->draining = true;
-    forget_ready_file(app);
-    readiness_set(app->readiness, "serving", false, "the process is shutting down");
-    health_end(app->health);
-    LOG(DEBUG, "drain: not ready any more");
-    if (app->rpc_server != NULL) {
-        LOG(DEBUG, "drain: no new calls", KV("running", rpc_server_inflight(app->rpc_server)));
-        rpc_server_stop(app->rpc_server, grace_ms);
-        LOG(DEBUG, "drain: calls have ended");
-    }
-    if (app->http_server != NULL) {
-        http_server_drain(app->http_server, grace_ms);
-        http_server_stop(app->http_server);
-        LOG(DEBUG, "drain: requests have ended");
-    }
-    if (app->started && app->spec->stop != NULL) {
-        app->spec->stop(app, app->state);
-        LOG(DEBUG, "drain: service has stopped");
-    }
-    if (app->admin_server != NULL) {
-        http_server_stop(app->admin_server);
-        LOG(DEBUG, "drain: ports are closed");
-    }
-    await_stragglers(app);
-    wire_stop(app->wire);
-    LOG(DEBUG, "drain: wire has stopped");
-}
-
-static void on_verdict(void *arg, bool ready)
-{
-    struct app *app = arg;
-    health_set_serving(app->health, ready);
-    if (!app->serving || app->draining) {
-        return;
-    }
-    CLEANUP(buf_clear) struct buf report;
-    buf_init(&report, LOG_TEXT_MOST);
-    readiness_add_report(&report, app->readiness);
-    if (ready) {
-        LOG(INFO, "ready again", KV("conditions", buf_span(&report)));
-    } else {
-        LOG(WARN, "not ready", KV("conditions", buf_span(&report)));
-    }
-}
-
 static void on_signal(void *arg, int signal)
 {
-    struct app *app = arg;
-    if (app->draining) {
+    struct service *service = arg;
+    if (service->terminated.done) {
         LOG(WARN, "signal while shutting down: ending at once", KV("signal", strsignal(signal)));
         _exit(1);
     }
     LOG(INFO, "shutting down", KV("signal", strsignal(signal)));
-    app->draining = true;
-    if (app->starter != NULL) {
-        task_cancel(app->starter, status_of(REASON_SHUTTING_DOWN, NULL));
-    }
-    op_done(&app->terminated, STATUS_SUCCESS);
+    app_interrupt(service->app);
+    op_done(&service->terminated, STATUS_SUCCESS);
 }
-
-/* --- the whole life -----------------------------------------------------------------------------
- */
 
 static void live(void *arg) PARKS
 {
-    struct app *app = arg;
-    forget_ready_file(app);
-    bool announced = start(app) && open_ports(app) && announce(app);
-    if (announced) {
-        (void)!status_ok(op_wait(&app->terminated));
+    struct service *service = arg;
+    if (app_open(service->app)) {
+        (void)!status_ok(op_wait(&service->terminated));
+    } else {
+        service->failed = !service->terminated.done;
     }
-    end(app, announced ? app->common.drain : 0);
-    loop_stop(app->loop);
-}
-
-static const void *common_value(const struct config_spec *spec, const void *config,
-                                const char *name)
-{
-    for (size_t i = 0; i < spec->n_rows; i++) {
-        if (spec->rows[i].alias == NULL && strcmp(spec->rows[i].name, name) == 0) {
-            return (const char *)config + spec->rows[i].offset;
-        }
-    }
-    check_failed(__FILE__, __LINE__, name);
-}
-
-static struct common common_of(const struct config_spec *spec, const void *config)
-{
-    struct common common;
-#define CONFIG(type, name, otherwise, bounds, help)                                                \
-    memcpy(&common.name, common_value(spec, config, #name), sizeof(common.name));
-#include "app/common.def"
-#undef CONFIG
-    return common;
+    app_close(service->app);
+    await_stragglers(service);
+    wire_stop(service->wire);
+    LOG(DEBUG, "drain: wire has stopped");
+    loop_stop(service->loop);
 }
 
 static void collect_tasks(void *loop)
@@ -382,37 +68,36 @@ static void collect_tasks(void *loop)
         (double)loop_tasks(loop));
 }
 
-static void run(struct app *app)
+static int run(const struct service_spec *spec, const void *config, struct arena *arena)
 {
-    app->loop = loop_new();
-    app->wire = wire_start(app->loop);
-    app->health = health_new(app->loop);
-    app->readiness = readiness_new(on_verdict, app);
-    app->admin = admin_new(app->readiness);
-    op_init(&app->start_done, app->loop, NULL, NULL);
-    op_init(&app->terminated, app->loop, NULL, NULL);
-    readiness_set(app->readiness, "serving", false, "the process is starting");
+    struct service service = {.loop = loop_new()};
+    service.wire = wire_start(service.loop);
+    service.app = app_new(&(struct app_options){
+        .spec = spec,
+        .config = config,
+        .arena = arena,
+        .loop = service.loop,
+        .wire = service.wire,
+    });
+    op_init(&service.terminated, service.loop, NULL, NULL);
     process_metrics_start();
-    metric_on_collect(collect_tasks, app->loop);
-    loop_on_signal(app->loop, SIGTERM, on_signal, app);
-    loop_on_signal(app->loop, SIGINT, on_signal, app);
-    task_spawn(app->loop, &(struct task_options){.name = "main", .deadline_ms = TASK_DEADLINE_NONE},
-               live, app);
-    loop_run(app->loop);
-    admin_free(app->admin);
-    reflection_free(app->reflection);
-    readiness_free(app->readiness);
-    health_free(app->health);
-    loop_free(app->loop);
+    metric_on_collect(collect_tasks, service.loop);
+    loop_on_signal(service.loop, SIGTERM, on_signal, &service);
+    loop_on_signal(service.loop, SIGINT, on_signal, &service);
+    struct task_options options = {.name = "main", .deadline_ms = TASK_DEADLINE_NONE};
+    task_spawn(service.loop, &options, live, &service);
+    loop_run(service.loop);
+    app_free(service.app);
+    loop_free(service.loop);
     metric_reset_all();
+    return service.failed ? 1 : 0;
 }
 
 int service_main(int argc, char **argv, const struct service_spec *spec)
 {
     CLEANUP(arena_drop) struct arena *arena = arena_new(ARENA_MOST);
-    struct app app = {.spec = spec, .arena = arena};
-    app.config = arena_alloc(arena, spec->config_size);
-    switch (config_load(&spec->config, argc, argv, environ, arena, app.config, NULL)) {
+    void *config = arena_alloc(arena, spec->config_size);
+    switch (config_load(&spec->config, argc, argv, environ, arena, config, NULL)) {
     case CONFIG_EXIT:
         return 0;
     case CONFIG_ERROR:
@@ -421,13 +106,14 @@ int service_main(int argc, char **argv, const struct service_spec *spec)
         break;
     }
     enum log_level level;
-    app.common = common_of(&spec->config, app.config);
-    check(log_level_by_name(span_str(app.common.log_level), &level));
+    const char *const *name = config_field(&spec->config, config, "log_level");
+    check(log_level_by_name(span_str(*name), &level));
     log_init(spec->config.program, level);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a file that may not grow any more is as good as a full disk */
     LOG(INFO, "starting", KV("version", PRISM_VERSION),
         KV("open_files", process_raise_open_files()));
-    run(&app);
-    LOG(INFO, "stopped", KV("exit_code", app.exit_code));
-    return app.exit_code;
+    int code = run(spec, config, arena);
+    LOG(INFO, "stopped", KV("exit_code", code));
+    return code;
 }

@@ -2,9 +2,10 @@
  * service.h -- the life of a process: config, log, signals, loop, wire, servers, drain.
  *
  * Floor 5. main() of every service is one call. Order: config -> log -> RLIMIT_NOFILE raised ->
- * SIGPIPE ignored -> loop -> wire -> start() in a task -> gRPC and admin ports -> ready. SIGTERM or
- * SIGINT: not ready -> gRPC or HTTP drains -> stop() -> exit 0; a second one ends at once with 1.
- * Health (grpc.health.v1), reflection (v1, v1alpha) and the admin port are everybody's.
+ * SIGPIPE, SIGXFSZ ignored -> loop -> wire -> start() in a task -> gRPC and admin ports -> ready.
+ * SIGTERM or SIGINT: not ready -> gRPC or HTTP drains -> stop() -> exit 0; a second one ends at
+ * once with 1. Health (grpc.health.v1), reflection (v1, v1alpha) and the admin port are
+ * everybody's.
  */
 #ifndef PRISM_APP_SERVICE_H
 #define PRISM_APP_SERVICE_H
@@ -25,6 +26,10 @@ struct service_spec {
      * logged and ends the process with code 1. */
     struct status (*start)(struct app *app, const void *config, void **state) PARKS;
     void (*stop)(struct app *app, void *state) PARKS;
+
+    /* When the process is told to end, before its running calls get their grace: takes on nothing
+     * new and lets go of who only waits. May be NULL. */
+    void (*drain)(struct app *app, void *state);
 
     /* Filled in by start through app_serve; a process without gRPC serves HTTP instead. */
     void (*http_handler)(struct http_exchange *exchange, void *state) PARKS;
@@ -51,6 +56,14 @@ void app_admin(struct app *app, const char *path,
 /* Readiness as seen by /readyz and grpc.health.v1; why is static, shown while not ready. A named
  * condition per cause; all must hold. */
 void app_set_ready(struct app *app, const char *condition, bool ready, const char *why);
+
+/* Such a condition that holds while the channel is connected; until the service has drained. */
+struct rpc_channel;
+void app_follow(struct app *app, const char *condition, struct rpc_channel *channel,
+                const char *why);
+
+/* The process is shutting down; what is left of the time that running work has to end. */
 bool app_draining(const struct app *app);
+uint64_t app_grace_ms(const struct app *app);
 
 #endif

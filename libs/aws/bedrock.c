@@ -20,8 +20,7 @@
 #define TEXT_MOST     1024
 #define URL_MOST      16384
 #define HEADERS_MOST  16
-#define ERROR_IDLE_MS 2000         /* its status is known, its text is not worth a long wait */
-#define SIGN_INLINE   (256u << 10) /* hashing a larger body would silence the loop */
+#define ERROR_IDLE_MS 2000 /* its status is known, its text is not worth a long wait */
 
 struct bedrock {
     struct http_client *http;
@@ -190,11 +189,7 @@ static struct status sign(const struct credentials_values *who,
             },
         .arena = arena,
     };
-    if (request->body.len > SIGN_INLINE) {
-        TRY(loop_work(task_loop(), run_signing, &signing));
-    } else {
-        run_signing(&signing);
-    }
+    TRY(loop_work_over(request->body.len, run_signing, &signing));
     for (size_t i = 0; i < signing.result.n_added; i++) {
         add_header(out, signing.result.added[i].name, signing.result.added[i].value);
     }

@@ -22,10 +22,24 @@ size_t utf8_sequence(struct span text)
     return overlong || beyond ? 0 : len;
 }
 
+/* Bytes of ASCII at the start of text, looked at eight at a time: most text is that. */
+static size_t ascii_run(struct span text)
+{
+    size_t run = 0;
+    for (uint64_t eight; text.len - run >= sizeof(eight); run += sizeof(eight)) {
+        memcpy(&eight, text.at + run, sizeof(eight));
+        if ((eight & 0x8080808080808080) != 0) {
+            break;
+        }
+    }
+    return run;
+}
+
 bool utf8_valid(struct span text)
 {
     while (text.len > 0) {
-        size_t len = utf8_sequence(text);
+        size_t ascii = ascii_run(text);
+        size_t len = ascii > 0 ? ascii : utf8_sequence(text);
         if (len == 0) {
             return false;
         }

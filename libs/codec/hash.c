@@ -4,6 +4,7 @@
 #include <limits.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
+#include <string.h>
 #include <sys/random.h>
 #include <zlib.h>
 
@@ -14,6 +15,11 @@
 void hash_sha256(struct span data, uint8_t out[HASH_SHA256_SIZE])
 {
     check(EVP_Digest(data.at, data.len, out, NULL, EVP_sha256(), NULL) == 1);
+}
+
+void hash_sha1(struct span data, uint8_t out[HASH_SHA1_SIZE])
+{
+    check(EVP_Digest(data.at, data.len, out, NULL, EVP_sha1(), NULL) == 1);
 }
 
 void hash_hmac_sha256(struct span key, struct span data, uint8_t out[HASH_SHA256_SIZE])
@@ -64,8 +70,31 @@ uint32_t hash_crc32(uint32_t before, struct span data)
     return (uint32_t)crc32_z(before, (const uint8_t *)at, data.len);
 }
 
+#ifdef __x86_64__
+/* Castagnoli's is the one that processors compute by themselves. */
+__attribute__((target("sse4.2"))) static uint32_t crc32c_by_machine(uint32_t before,
+                                                                    struct span data)
+{
+    uint64_t state = ~before;
+    for (; data.len >= sizeof(uint64_t); data = span_from(data, sizeof(uint64_t))) {
+        uint64_t word;
+        memcpy(&word, data.at, sizeof(word));
+        state = __builtin_ia32_crc32di(state, word);
+    }
+    for (size_t i = 0; i < data.len; i++) {
+        state = __builtin_ia32_crc32qi((uint32_t)state, (uint8_t)data.at[i]);
+    }
+    return ~(uint32_t)state;
+}
+#endif
+
 uint32_t hash_crc32c(uint32_t before, struct span data)
 {
+#ifdef __x86_64__
+    if (__builtin_cpu_supports("sse4.2")) {
+        return crc32c_by_machine(before, data);
+    }
+#endif
     uint32_t state = ~before;
     for (size_t i = 0; i < data.len; i++) {
         state ^= (uint8_t)data.at[i];

@@ -13,8 +13,11 @@
 #include "base/span.h"
 
 #define HASH_SHA256_SIZE 32
+#define HASH_SHA1_SIZE   20
 
 void hash_sha256(struct span data, uint8_t out[HASH_SHA256_SIZE]);
+void hash_sha1(struct span data,
+               uint8_t out[HASH_SHA1_SIZE]); /* a name where others chose it, never a proof */
 void hash_hmac_sha256(struct span key, struct span data, uint8_t out[HASH_SHA256_SIZE]);
 
 /* Incremental SHA-256; free with hash_sha256_end, which may be given out == NULL. */

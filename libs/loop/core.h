@@ -46,6 +46,13 @@ struct task {
     struct task_context context;
 };
 
+enum op_fault {
+    OP_SOUND,
+    OP_BREAKS, /* not done yet: asked to end at once, although the task goes on; if it succeeds all
+                * the same, the task is told CALL_CANCELLED */
+    OP_LOST,   /* ends as it would have, and the task is told CONNECTION_LOST */
+};
+
 struct scheduler; /* the stack everything else runs on, and the pool */
 
 struct tasks {
@@ -54,7 +61,11 @@ struct tasks {
     struct list now;   /* still to run in this one */
     size_t live;
     struct scheduler *scheduler;
-    void (*on_wait)(struct task *task); /* for tests that cancel at each wait; mostly NULL */
+
+    /* For tests, else NULL: told of each wait that a task comes to; and asked, when that is for
+     * something from outside (op_wait), how it is to fail. */
+    void (*on_wait)(struct task *task);
+    enum op_fault (*on_op)(struct task *task, const struct op *op);
 };
 
 void tasks_init(struct tasks *tasks);

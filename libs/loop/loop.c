@@ -8,6 +8,8 @@
 #include "loop/mailbox.h"
 #include "loop/sanitizer.h"
 
+#define WORK_INLINE (256u << 10) /* more of it would be felt by everybody else */
+
 struct loop {
     struct core core;
     uv_loop_t uv;
@@ -278,6 +280,15 @@ struct status loop_work(struct loop *loop, void (*fn)(void *arg), void *arg)
     check(uv_queue_work(&loop->uv, &work.uv, work_run, work_after) == 0);
     loop->works++;
     return op_wait(&work.op);
+}
+
+struct status loop_work_over(size_t bytes, void (*fn)(void *arg), void *arg)
+{
+    if (bytes > WORK_INLINE) {
+        return loop_work(task_loop(), fn, arg);
+    }
+    fn(arg);
+    return STATUS_SUCCESS;
 }
 
 /* --- beginning and end --------------------------------------------------------------------------

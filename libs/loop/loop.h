@@ -78,6 +78,9 @@ void loop_on_signal(struct loop *loop, int signal, void (*fn)(void *arg, int sig
  * work that would silence the loop (beyond about 256 KB of hashing or encoding). */
 struct status loop_work(struct loop *loop, void (*fn)(void *arg), void *arg) NODISCARD PARKS;
 
+/* loop_work of the running task for work over so many bytes; over a few, fn runs at once. */
+struct status loop_work_over(size_t bytes, void (*fn)(void *arg), void *arg) NODISCARD PARKS;
+
 /* A thread that blocks elsewhere and speaks to the loop by op_post (wire, disk). */
 struct thread;
 struct thread *thread_start(const char *name, void (*fn)(void *arg), void *arg);

@@ -75,8 +75,25 @@ static struct status wait(struct op *op, uint64_t until_ms)
     return op->result;
 }
 
+/* For tests of what follows a failure. */
+static struct status wait_to_fail(struct op *op, enum op_fault fault)
+{
+    if (fault == OP_BREAKS) {
+        op_ask(op);
+    }
+    struct status result = wait(op, UINT64_MAX);
+    if (fault == OP_SOUND || !status_ok(result)) {
+        return result;
+    }
+    return status_of(fault == OP_LOST ? REASON_CONNECTION_LOST : REASON_CALL_CANCELLED, NULL);
+}
+
 struct status op_wait(struct op *op)
 {
+    const struct tasks *tasks = &loop_core(op->loop)->tasks;
+    if (tasks->on_op != NULL) {
+        return wait_to_fail(op, tasks->on_op(task_self(), op));
+    }
     return wait(op, UINT64_MAX);
 }
 

@@ -59,6 +59,19 @@ struct status task_sleep_until(uint64_t when_ms) NODISCARD PARKS;
 /* Lets everybody else who is ready run first. */
 void task_yield(void) PARKS;
 
+/* A bell: rung by anybody, heard by the one task that waits for it. A ring that nobody waits for is
+ * kept, several are one. All zero: not rung. */
+struct bell {
+    bool rung;
+    struct op *listener;
+};
+
+void bell_ring(struct bell *bell);
+
+/* Until it is rung, which is then taken, or until when_ms (loop_now_ms time); *rung says which.
+ * Else the task's status. */
+struct status bell_wait_until(struct bell *bell, uint64_t when_ms, bool *rung) NODISCARD PARKS;
+
 /* n things done at once by child tasks: spawn, then wait for all. Children inherit deadline and
  * context; cancelling the waiter cancels them. */
 struct group {

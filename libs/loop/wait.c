@@ -1,4 +1,4 @@
-/* Waits that are made of ops: sleeping, yielding, groups. */
+/* Waits that are made of ops: sleeping, yielding, bells, groups. */
 #include <stdlib.h>
 
 #include "base/alloc.h"
@@ -34,6 +34,46 @@ struct status task_sleep_ms(uint64_t ms)
 {
     uint64_t now = loop_now_ms(task_loop());
     return task_sleep_until(ms < UINT64_MAX - now ? now + ms : UINT64_MAX);
+}
+
+struct listener {
+    struct op op;
+    struct bell *bell;
+};
+
+/* From here on nobody rings for it: the op is done, and its task only has to get its turn. */
+static void listener_asked(struct op *op)
+{
+    CONTAINER_OF(op, struct listener, op)->bell->listener = NULL;
+    op_done(op, STATUS_SUCCESS);
+}
+
+void bell_ring(struct bell *bell)
+{
+    bell->rung = true;
+    if (bell->listener != NULL) {
+        struct op *listener = bell->listener;
+        bell->listener = NULL;
+        op_done(listener, STATUS_SUCCESS);
+    }
+}
+
+struct status bell_wait_until(struct bell *bell, uint64_t when_ms, bool *rung)
+{
+    check(bell->listener == NULL);
+    if (!bell->rung) {
+        struct listener listener = {.bell = bell};
+        bool in_time;
+        op_init(&listener.op, task_loop(), listener_asked, NULL);
+        bell->listener =
+            &listener.op; /* cppcheck-suppress autoVariables ; cleared before it goes */
+        struct status s = op_wait_until(&listener.op, when_ms, &in_time);
+        check(status_ok(s));
+    }
+    TRY(task_status());
+    *rung = bell->rung;
+    bell->rung = false;
+    return STATUS_SUCCESS;
 }
 
 struct member {

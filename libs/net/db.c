@@ -32,9 +32,23 @@ struct db_rows {
 /* --- errors -------------------------------------------------------------------------------------
  */
 
+/* What the system said last: SQLite keeps it with the connection where a file could not be opened,
+ * with the file where the write-ahead log could not be written. */
+static int system_error(sqlite3 *sql)
+{
+    int error = sqlite3_system_errno(sql);
+    sqlite3_file *log = NULL;
+    if (error == 0 &&
+        sqlite3_file_control(sql, NULL, SQLITE_FCNTL_JOURNAL_POINTER, &log) == SQLITE_OK &&
+        log != NULL && log->pMethods != NULL) {
+        (void)log->pMethods->xFileControl(log, SQLITE_FCNTL_LAST_ERRNO, &error);
+    }
+    return error;
+}
+
 enum reason db_reason(sqlite3 *sql, int code)
 {
-    int system = sql != NULL ? sqlite3_system_errno(sql) : 0;
+    int system = sql != NULL ? system_error(sql) : 0;
     switch (code & 0xff) {
     case SQLITE_FULL:
         return REASON_STORE_FULL;

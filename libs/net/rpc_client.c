@@ -89,8 +89,13 @@ static struct status call_status(const struct client_call *call, struct arena *a
     if (call->code == GRPC_STATUS_CANCELLED || call->code == GRPC_STATUS_DEADLINE_EXCEEDED) {
         TRY(task_status());
     }
-    return rpc_status_decode((enum status_code)call->code, span_of_slice(&call->message),
-                             metadata_find(&call->trailers, RPC_KEY_DETAILS), arena);
+    struct span details = metadata_find(&call->trailers, RPC_KEY_DETAILS);
+    if (call->code == GRPC_STATUS_CANCELLED && details.len == 0) {
+        /* Neither we nor the peer's handler: something between us. */
+        return status_of(REASON_CONNECTION_LOST, "the call was cut off");
+    }
+    return rpc_status_decode((enum status_code)call->code, span_of_slice(&call->message), details,
+                             arena);
 }
 
 static struct status unpack(const struct client_call *call, grpc_byte_buffer *bytes,
@@ -335,6 +340,9 @@ struct status rpc_stream_recv(struct rpc_stream *stream, struct arena *arena, vo
     TRY(task_status());
     TRY(op_wait(&stream->ended.op));
     TRY(call_status(&stream->call, arena));
+    if (!status_ok(s)) {
+        return status_of(REASON_CONNECTION_LOST, "a message was lost");
+    }
     *message = NULL;
     return STATUS_SUCCESS;
 }

@@ -344,10 +344,26 @@ static Analyzer__SectionResult *new_result(const struct section_job *job, struct
     return out;
 }
 
-static void judge(struct analysis *a, Analyzer__SectionResult *out)
+struct reading {
+    const struct analysis *analysis;
+    Analyzer__SectionResult *out;
+    const char *why; /* it could not be read */
+};
+
+/* Any thread: the task waits and leaves its arena alone. */
+static void read_answer(void *arg)
 {
-    const char *why = NULL;
-    struct span answer = buf_span(&a->answer);
+    struct reading *r = arg;
+    const struct analysis *a = r->analysis;
+    if (result_parse(buf_span(&a->answer), a->prompt.data, a->arena, r->out, &r->why) &&
+        a->prompt.removed > 0) {
+        result_move_evidence(r->out, a->prompt.data, a->job->text);
+    }
+}
+
+static struct status judge(struct analysis *a, Analyzer__SectionResult *out) PARKS
+{
+    struct reading reading = {.analysis = a, .out = out};
     out->metadata = metadata(a);
     out->thinking = ARENA_ARRAY(a->arena, Analyzer__ThinkingTrace *, a->n_traces + 1);
     memcpy(out->thinking, a->traces, a->n_traces * sizeof(*out->thinking));
@@ -358,18 +374,20 @@ static void judge(struct analysis *a, Analyzer__SectionResult *out)
     add_notices(a, out);
     if (a->completed->stop_reason == ROUTER__STOP_REASON__STOP_REASON_REFUSAL) {
         out->outcome = ANALYZER__OUTCOME__OUTCOME_REFUSED;
-    } else if (!result_parse(answer, a->prompt.data, a->arena, out, &why)) {
-        out->error = rpc_status_message(status_of(REASON_OUTPUT_UNPARSABLE, why), DOMAIN, a->arena);
+    } else {
+        TRY(loop_work_over(a->prompt.data.len, read_answer, &reading));
+    }
+    if (out->outcome == ANALYZER__OUTCOME__OUTCOME_UNPARSEABLE) {
+        out->error =
+            rpc_status_message(status_of(REASON_OUTPUT_UNPARSABLE, reading.why), DOMAIN, a->arena);
         if (a->completed->stop_reason == ROUTER__STOP_REASON__STOP_REASON_MAX_TOKENS) {
             out->outcome = ANALYZER__OUTCOME__OUTCOME_TRUNCATED;
         }
     }
-    if (a->prompt.removed > 0) {
-        result_move_evidence(out, a->prompt.data, a->job->text);
-    }
     if (out->outcome != ANALYZER__OUTCOME__OUTCOME_OK) {
-        out->raw_output = bytes_of(a->arena, answer);
+        out->raw_output = bytes_of(a->arena, buf_span(&a->answer));
     }
+    return STATUS_SUCCESS;
 }
 
 Analyzer__SectionResult *analyze_failure(const struct section_job *job, struct status s,
@@ -410,6 +428,19 @@ static struct status ask(struct analysis *a) PARKS
     return s;
 }
 
+struct asking {
+    const struct prompt_input *input;
+    struct arena *arena;
+    struct prompt *prompt;
+};
+
+/* Any thread: the task waits and leaves its arena alone. */
+static void build_prompt(void *arg)
+{
+    const struct asking *asking = arg;
+    prompt_build(asking->input, asking->arena, asking->prompt);
+}
+
 struct status analyze_section(struct analyzer *analyzer, const struct section_job *job,
                               struct event_sink *sink, struct arena *arena,
                               Analyzer__SectionResult **result)
@@ -425,14 +456,15 @@ struct status analyze_section(struct analyzer *analyzer, const struct section_jo
         .n_earlier = job->n_earlier,
     };
     hash_random(input.nonce, sizeof(input.nonce));
-    prompt_build(&input, arena, &a->prompt);
+    struct asking asking = {&input, arena, &a->prompt};
+    TRY(loop_work_over(job->text.len, build_prompt, &asking));
     buf_init(&a->answer, ANSWER_MOST);
     buf_init(&a->thinking, THINKING_MOST);
     buf_init(&a->signature, ANSWER_MOST);
     struct status s = ask(a);
     if (status_ok(s)) {
         *result = new_result(job, arena);
-        judge(a, *result);
+        s = judge(a, *result);
     }
     buf_clear(&a->answer);
     buf_clear(&a->thinking);

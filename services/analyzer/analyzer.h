@@ -18,7 +18,8 @@
 #include "prism/analyzer/v1/analyzer.pb-c.h"
 #include "prism/router/v1/router.pb-c.h"
 
-#define ANALYZER_ID_SIZE 37 /* a UUID and NUL */
+#define ANALYZER_ID_SIZE         37 /* a UUID and NUL */
+#define ANALYZER_REQUEST_ID_MOST 64
 
 struct analyzer_config {
 #define CONFIG CONFIG_FIELD
@@ -34,7 +35,10 @@ struct analyzer_metrics {
 #include "analyzer/metrics.def"
 };
 
+extern const struct service_spec analyzer_spec;
+
 struct document;
+struct map;
 struct store;
 struct workers;
 
@@ -47,6 +51,7 @@ struct analyzer {
     struct store *store;
     struct workers *workers;
     struct list watchers; /* struct watcher: woken when their task has new events */
+    struct map *sections; /* AnalyzeSection calls with a request id, by "tenant/id" */
 };
 
 /* --- requests (request.c) -----------------------------------------------------------------------
@@ -57,7 +62,7 @@ struct status request_take_tenant(struct rpc *rpc, const char *field, const char
 struct status request_options(struct rpc *rpc, const Analyzer__AnalysisOptions *options) NODISCARD;
 struct status request_document(struct rpc *rpc, const struct analyzer *analyzer,
                                const Analyzer__Document *document, const char *field,
-                               bool single_section, struct document *out) NODISCARD;
+                               bool single_section, struct document *out) NODISCARD PARKS;
 
 /* "tenants/{tenant}/tasks/{task}" of this tenant: the id. TASK_UNKNOWN otherwise. */
 struct status request_task(struct rpc *rpc, const char *tenant, const char *name,
@@ -102,14 +107,17 @@ void count_result(struct analyzer *analyzer, const Analyzer__SectionResult *resu
  */
 
 struct workers *workers_start(struct analyzer *analyzer);
-void workers_stop(struct workers *workers) PARKS; /* running sections go back to the queue */
-void workers_wake(struct workers *workers);       /* there may be something to claim */
+void workers_drain(struct workers *workers); /* nothing more is claimed */
+void workers_stop(struct workers *workers,
+                  uint64_t grace_ms) PARKS; /* what still runs then goes back to the queue */
+void workers_wake(struct workers *workers); /* there may be something to claim */
 void workers_cancel(struct workers *workers, const char *task_id); /* stops its sections */
 
 /* --- watchers (watch.c)
  * --------------------------------------------------------------------------- */
 
 void watch_wake(struct analyzer *analyzer, const char *task_id);
+void watch_drain(struct analyzer *analyzer); /* watchers shall come back elsewhere */
 struct status tasks_watch(struct rpc *rpc, const void *request) PARKS;
 
 /* --- methods

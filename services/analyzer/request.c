@@ -66,6 +66,25 @@ struct status request_options(struct rpc *rpc, const Analyzer__AnalysisOptions *
     return STATUS_SUCCESS;
 }
 
+struct split {
+    struct span bytes;
+    struct span name;
+    enum document_type type;
+    const struct document_limits *limits;
+    bool single_section;
+    struct arena *arena;
+    struct document *out;
+    struct status status;
+};
+
+/* Any thread: the task waits and leaves its arena alone. */
+static void run_split(void *arg)
+{
+    struct split *s = arg;
+    s->status = s->single_section ? document_whole(s->bytes, s->name, s->limits, s->arena, s->out)
+                                  : document_split(s->bytes, s->type, s->limits, s->arena, s->out);
+}
+
 struct status request_document(struct rpc *rpc, const struct analyzer *analyzer,
                                const Analyzer__Document *document, const char *field,
                                bool single_section, struct document *out)
@@ -87,12 +106,17 @@ struct status request_document(struct rpc *rpc, const struct analyzer *analyzer,
     if (document->source_case == ANALYZER__DOCUMENT__SOURCE_URI) {
         return status_of(REASON_SOURCE_NOT_BUILT, NULL);
     }
-    enum document_type type;
-    struct span name = span_str(document->display_name);
-    struct span bytes = span_of(document->content.data, document->content.len);
-    TRY(document_type(span_str(document->media_type), name, &type));
-    return single_section ? document_whole(bytes, name, &limits, rpc_arena(rpc), out)
-                          : document_split(bytes, type, &limits, rpc_arena(rpc), out);
+    struct split split = {
+        .bytes = span_of(document->content.data, document->content.len),
+        .name = span_str(document->display_name),
+        .limits = &limits,
+        .single_section = single_section,
+        .arena = rpc_arena(rpc),
+        .out = out,
+    };
+    TRY(document_type(span_str(document->media_type), split.name, &split.type));
+    TRY(loop_work_over(split.bytes.len, run_split, &split));
+    return split.status;
 }
 
 struct status request_task(struct rpc *rpc, const char *tenant, const char *name, const char **id)

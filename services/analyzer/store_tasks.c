@@ -30,7 +30,7 @@ static struct status find_repeated(struct db_tx *tx, struct submit_job *job)
         return STATUS_SUCCESS;
     }
     if (!span_eq(db_bytes(rows, 1), span_of(submit->request_sha256, 32))) {
-        return status_of(REASON_REQUEST_ID_REUSED, NULL);
+        return status_of(REASON_REQUEST_ID_REUSED, "the request id was used with another request");
     }
     job->id = arena_string(job->arena, db_bytes(rows, 0));
     job->existed = true;

@@ -13,7 +13,6 @@
 #define PAGE_USUAL      50
 #define PAGE_MOST       500
 #define TIMEOUT_MOST_MS (7ull * 24 * 3600 * 1000)
-#define REQUEST_ID_MOST 64
 #define ANSWER_ARENA    (32u << 20) /* apart from the call's, which must have room to the end */
 #define SECTIONS_MOST   256         /* that are asked for by id */
 
@@ -41,6 +40,18 @@ static void request_digest(const Analyzer__SubmitAnalysisRequest *request, struc
     hash_sha256_end(hash, out);
 }
 
+struct digesting {
+    struct span bytes;
+    uint8_t *sha256;
+};
+
+/* Any thread. */
+static void digest(void *arg)
+{
+    const struct digesting *digesting = arg;
+    hash_sha256(digesting->bytes, digesting->sha256);
+}
+
 static struct status get_task(struct rpc *rpc, const char *tenant, const char *id,
                               const struct store_view *view, struct arena *arena,
                               Analyzer__Task **out) PARKS
@@ -63,7 +74,7 @@ struct status tasks_submit(struct rpc *rpc, const void *arg)
     struct document document;
     TRY(request_take_tenant(rpc, request->tenant, &tenant));
     TRY(request_options(rpc, request->options));
-    if (strlen(request->request_id) > REQUEST_ID_MOST) {
+    if (strlen(request->request_id) > ANALYZER_REQUEST_ID_MOST) {
         return rpc_bad_field(rpc, "request_id", "longer than 64 bytes");
     }
     if (request->timeout_ms > TIMEOUT_MOST_MS) {
@@ -97,8 +108,9 @@ struct status tasks_submit(struct rpc *rpc, const void *arg)
         .tasks_most = analyzer->config->tasks_most,
         .tenant_tasks_most = analyzer->config->tenant_tasks_most,
     };
-    hash_sha256(span_of(request->document->content.data, request->document->content.len),
-                submit.sha256);
+    struct digesting content = {
+        span_of(request->document->content.data, request->document->content.len), submit.sha256};
+    TRY(loop_work_over(content.bytes.len, digest, &content));
     request_digest(request, submit.options, submit.sha256, submit.request_sha256);
 
     const char *made;

@@ -7,33 +7,29 @@
 
 #define BATCH_EVENTS 256
 #define BATCH_ARENA  (16u << 20)
+#define COME_BACK_MS 1000
 
 struct watcher {
     struct list link;
     const char *task_id;
-    struct op *wake;
-    bool dirty; /* there may be more than was read */
+    struct bell news;
 };
 
 void watch_wake(struct analyzer *analyzer, const char *task_id)
 {
     LIST_EACH (it, &analyzer->watchers) {
         struct watcher *watcher = CONTAINER_OF(it, struct watcher, link);
-        if (strcmp(watcher->task_id, task_id) != 0) {
-            continue;
-        }
-        watcher->dirty = true;
-        if (watcher->wake != NULL) {
-            struct op *wake = watcher->wake;
-            watcher->wake = NULL;
-            op_done(wake, STATUS_SUCCESS);
+        if (strcmp(watcher->task_id, task_id) == 0) {
+            bell_ring(&watcher->news);
         }
     }
 }
 
-static void wake_op(struct op *op)
+void watch_drain(struct analyzer *analyzer)
 {
-    op_done(op, STATUS_SUCCESS);
+    LIST_EACH (it, &analyzer->watchers) {
+        bell_ring(&CONTAINER_OF(it, struct watcher, link)->news);
+    }
 }
 
 static bool is_result(const Analyzer__AnalysisEvent *event)
@@ -69,28 +65,22 @@ static struct status send_batch(struct rpc *rpc, const Analyzer__WatchTaskReques
 static struct status wait_for_more(struct rpc *rpc, struct watcher *watcher, uint64_t begin) PARKS
 {
     struct analyzer *analyzer = rpc_service(rpc);
-    while (!watcher->dirty) {
-        struct op op;
-        bool in_time;
-        op_init(&op, analyzer->loop, wake_op, NULL);
-        watcher->wake = &op;
-        struct status s = op_wait_until(
-            &op, loop_now_ms(analyzer->loop) + analyzer->config->keep_alive, &in_time);
-        watcher->wake = NULL;
-        TRY(s);
-        TRY(task_status());
-        if (!in_time) {
-            Router__KeepAlive alive = ROUTER__KEEP_ALIVE__INIT;
-            alive.elapsed_ms = loop_now_ms(analyzer->loop) - begin;
-            Analyzer__AnalysisEvent event = ANALYZER__ANALYSIS_EVENT__INIT;
-            event.event_case = ANALYZER__ANALYSIS_EVENT__EVENT_KEEP_ALIVE;
-            event.keep_alive = &alive;
-            Analyzer__WatchTaskResponse response = ANALYZER__WATCH_TASK_RESPONSE__INIT;
-            response.event = &event;
-            TRY(rpc_send(rpc, &response));
+    for (;;) {
+        bool news;
+        TRY(bell_wait_until(&watcher->news,
+                            loop_now_ms(analyzer->loop) + analyzer->config->keep_alive, &news));
+        if (news) {
+            return STATUS_SUCCESS;
         }
+        Router__KeepAlive alive = ROUTER__KEEP_ALIVE__INIT;
+        alive.elapsed_ms = loop_now_ms(analyzer->loop) - begin;
+        Analyzer__AnalysisEvent event = ANALYZER__ANALYSIS_EVENT__INIT;
+        event.event_case = ANALYZER__ANALYSIS_EVENT__EVENT_KEEP_ALIVE;
+        event.keep_alive = &alive;
+        Analyzer__WatchTaskResponse response = ANALYZER__WATCH_TASK_RESPONSE__INIT;
+        response.event = &event;
+        TRY(rpc_send(rpc, &response));
     }
-    return STATUS_SUCCESS;
 }
 
 static struct status watch(struct rpc *rpc, const Analyzer__WatchTaskRequest *request,
@@ -101,10 +91,12 @@ static struct status watch(struct rpc *rpc, const Analyzer__WatchTaskRequest *re
     for (;;) {
         bool end = false;
         uint64_t before = after;
-        watcher->dirty = false;
         TRY(send_batch(rpc, request, tenant, watcher->task_id, &after, &end));
         if (end) {
             return STATUS_SUCCESS;
+        }
+        if (app_draining(analyzer->app)) {
+            return status_retry(REASON_SHUTTING_DOWN, COME_BACK_MS, NULL);
         }
         if (after == before) {
             TRY(wait_for_more(rpc, watcher, begin));

@@ -11,7 +11,6 @@
 
 #define RUN_ARENA (64u << 20)
 #define TICK_MS   5000 /* the queue is looked at this often without being told */
-#define FAILED_MS 1000 /* and this long after the store failed */
 
 struct run {
     struct list link;
@@ -30,9 +29,8 @@ struct workers {
     struct list running;
     size_t n;
     struct task *dispatcher;
-    struct op *wake;
+    struct bell work; /* there may be something to claim */
     struct op ended;
-    bool woken;
     bool stopping;
 };
 
@@ -72,37 +70,39 @@ static void analysis(void *arg) PARKS
     run->task = NULL;
 }
 
-/* A service was lost or is full: another run may succeed. */
+/* A service was lost or is full, or somebody else cut the call off: another run may succeed. */
 static bool may_run_again(const struct run *run)
 {
-    return run->ended.code == STATUS_UNAVAILABLE && run->ended.reason != REASON_ATTEMPTS_USED_UP &&
+    bool lost = run->ended.code == STATUS_UNAVAILABLE || run->ended.code == STATUS_CANCELLED;
+    return lost && run->ended.reason != REASON_ATTEMPTS_USED_UP &&
            run->claim.run < run->workers->analyzer->config->runs_most &&
            run->claim.deadline_ms > clock_wall_ms();
 }
 
-static struct status settle(struct run *run) PARKS
+static struct status requeue(const struct run *run, uint64_t not_before_ms) PARKS
 {
-    struct workers *workers = run->workers;
-    struct analyzer *analyzer = workers->analyzer;
     const struct store_claim *claim = &run->claim;
-    struct status stored = outbox_close(&run->outbox);
-    if (run->cancelled) {
-        return STATUS_SUCCESS;
-    }
-    TRY(stored);
-    if (workers->stopping && !status_ok(run->ended)) {
-        return store_requeue(analyzer->store, claim->task_id, claim->index, claim->run, 0);
-    }
-    if (may_run_again(run)) {
-        uint64_t wait = run->ended.retry_after_ms > analyzer->config->rerun_wait
-                            ? run->ended.retry_after_ms
-                            : analyzer->config->rerun_wait;
-        METRIC_ADD(analyzer->metrics.reruns_total, 1, reason_name(run->ended.reason));
-        LOG(WARN, "section runs again", KV("section", claim->index + 1), KV("run", claim->run),
-            KV("wait_ms", wait), KV("err", run->ended));
-        return store_requeue(analyzer->store, claim->task_id, claim->index, claim->run,
-                             clock_wall_ms() + wait);
-    }
+    return store_requeue(run->workers->analyzer->store, claim->task_id, claim->index, claim->run,
+                         not_before_ms);
+}
+
+static struct status run_again(struct run *run) PARKS
+{
+    struct analyzer *analyzer = run->workers->analyzer;
+    uint64_t wait = run->ended.retry_after_ms > analyzer->config->rerun_wait
+                        ? run->ended.retry_after_ms
+                        : analyzer->config->rerun_wait;
+    TRY(requeue(run, clock_wall_ms() + wait));
+    METRIC_ADD(analyzer->metrics.reruns_total, 1, reason_name(run->ended.reason));
+    LOG(WARN, "section runs again", KV("section", run->claim.index + 1), KV("run", run->claim.run),
+        KV("wait_ms", wait), KV("err", run->ended));
+    return STATUS_SUCCESS;
+}
+
+static struct status finish(struct run *run) PARKS
+{
+    struct analyzer *analyzer = run->workers->analyzer;
+    const struct store_claim *claim = &run->claim;
     if (!status_ok(run->ended)) {
         struct section_job job = job_of(run, section_id(run));
         run->result = analyze_failure(&job, run->ended, run->arena);
@@ -117,6 +117,39 @@ static struct status settle(struct run *run) PARKS
         LOG(INFO, "task ended", KV("state", good ? "SUCCEEDED" : "FAILED"));
     }
     return STATUS_SUCCESS;
+}
+
+/* Until the store has taken it: a run that ended belongs to nobody else. When the process ends
+ * first, the next one finds the section running and runs it again. */
+static struct status settle(struct run *run) PARKS
+{
+    struct workers *workers = run->workers;
+    struct status stored = outbox_close(&run->outbox);
+    if (stored.code == STATUS_UNAVAILABLE && status_ok(run->ended)) {
+        run->ended = stored; /* its events are not whole */
+    }
+    for (bool told = false;; told = true) {
+        struct status s;
+        if (run->cancelled) {
+            return STATUS_SUCCESS;
+        }
+        if (!status_ok(stored) && stored.code != STATUS_UNAVAILABLE) {
+            return stored;
+        }
+        if (workers->stopping && !status_ok(run->ended)) {
+            s = requeue(run, 0);
+        } else {
+            s = may_run_again(run) ? run_again(run) : finish(run);
+        }
+        if (s.code != STATUS_UNAVAILABLE || workers->stopping) {
+            return s;
+        }
+        if (!told) {
+            LOG(ERROR, "the store does not take a section: tried until it does",
+                KV("section", run->claim.index + 1), KV("run", run->claim.run), KV("err", s));
+        }
+        TRY(task_sleep_ms(workers->analyzer->config->rerun_wait));
+    }
 }
 
 static void run_section(void *arg) PARKS
@@ -187,27 +220,6 @@ static struct status claim_all(struct workers *workers, uint64_t *next_ms) PARKS
     return STATUS_SUCCESS;
 }
 
-static void wake_op(struct op *op)
-{
-    op_done(op, STATUS_SUCCESS);
-}
-
-static void wait_for_work(struct workers *workers, uint64_t until_ms) PARKS
-{
-    if (workers->woken) {
-        workers->woken = false;
-        return;
-    }
-    struct op op;
-    bool in_time;
-    op_init(&op, workers->analyzer->loop, wake_op, NULL);
-    workers->wake = &op;
-    struct status s = op_wait_until(&op, until_ms, &in_time);
-    (void)s; /* told or not: the queue is looked at */
-    workers->wake = NULL;
-    workers->woken = false;
-}
-
 static void dispatch(void *arg) PARKS
 {
     struct workers *workers = arg;
@@ -217,11 +229,13 @@ static void dispatch(void *arg) PARKS
         uint64_t wait = TICK_MS, wall = clock_wall_ms();
         if (!status_ok(s)) {
             LOG(ERROR, "no section claimed", KV("err", s));
-            wait = FAILED_MS;
+            wait = workers->analyzer->config->rerun_wait;
         } else if (next_wall > 0) {
             wait = next_wall <= wall ? 1 : next_wall - wall < TICK_MS ? next_wall - wall : TICK_MS;
         }
-        wait_for_work(workers, loop_now_ms(workers->analyzer->loop) + wait);
+        bool told;
+        s = bell_wait_until(&workers->work, loop_now_ms(workers->analyzer->loop) + wait, &told);
+        (void)s; /* told or not: the queue is looked at */
     }
     op_done(&workers->ended, STATUS_SUCCESS);
 }
@@ -239,12 +253,7 @@ struct workers *workers_start(struct analyzer *analyzer)
 
 void workers_wake(struct workers *workers)
 {
-    workers->woken = true;
-    if (workers->wake != NULL) {
-        struct op *wake = workers->wake;
-        workers->wake = NULL;
-        op_done(wake, STATUS_SUCCESS);
-    }
+    bell_ring(&workers->work);
 }
 
 void workers_cancel(struct workers *workers, const char *task_id)
@@ -260,19 +269,33 @@ void workers_cancel(struct workers *workers, const char *task_id)
     }
 }
 
-void workers_stop(struct workers *workers)
+void workers_drain(struct workers *workers)
 {
     workers->stopping = true;
     workers_wake(workers);
+}
+
+/* Until none runs any more, or until_ms. */
+static void await_runs(const struct workers *workers, uint64_t until_ms) PARKS
+{
+    while (workers->n > 0 && loop_now_ms(workers->analyzer->loop) < until_ms) {
+        struct status s = task_sleep_ms(10);
+        check(status_ok(s));
+    }
+}
+
+void workers_stop(struct workers *workers, uint64_t grace_ms)
+{
+    workers_drain(workers);
     struct status s = op_wait_firmly(&workers->ended);
+    check(status_ok(s));
+    await_runs(workers, loop_now_ms(workers->analyzer->loop) + grace_ms);
     LIST_EACH (it, &workers->running) {
         struct run *run = CONTAINER_OF(it, struct run, link);
         if (run->task != NULL) {
             task_cancel(run->task, status_of(REASON_SHUTTING_DOWN, NULL));
         }
     }
-    while (workers->n > 0 && status_ok(s)) {
-        s = task_sleep_ms(10);
-    }
+    await_runs(workers, UINT64_MAX);
     free(workers);
 }

@@ -3,11 +3,11 @@
 
 #include "codec/hash.h"
 #include "limiter/look.h"
+#include "limiter/operate.h"
+#include "limiter/renew.h"
 #include "limiter/reply.h"
 #include "limiter/request.h"
 #include "loop/task.h"
-
-#define LEASES_MOST 1024
 
 static const char *priority_name(Limiter__Priority priority)
 {
@@ -103,12 +103,12 @@ static bool usage_bounded(const Limiter__TokenUsage *usage)
 static void take_usage(const struct limiter *limiter, const Limiter__CompleteRequest *request,
                        const Limiter__TokenUsage *usage, struct engine_report *report)
 {
-    size_t place = 0;
-    bool known = limiter_model(limiter, report->held[0]->name, &place);
-    check(known);
-    const struct estimate_model *estimate = &limiter->policy->catalogue->models[place].estimate;
-    report->model_tokens = estimate_model_settled(estimate, usage->input_tokens,
-                                                  usage->cache_write_tokens, usage->output_tokens);
+    size_t place;
+    if (report->held[0] != NULL && limiter_model(limiter, report->held[0]->name, &place)) {
+        const struct estimate_model *estimate = &limiter->policy->catalogue->models[place].estimate;
+        report->model_tokens = estimate_model_settled(
+            estimate, usage->input_tokens, usage->cache_write_tokens, usage->output_tokens);
+    }
     report->pool_tokens = estimate_pool_settled(usage->input_tokens, usage->cache_read_tokens,
                                                 usage->cache_write_tokens, usage->output_tokens);
     const uint64_t all[] = {
@@ -151,7 +151,7 @@ static struct status complete(struct rpc *rpc, const void *message)
     take_usage(limiter, request, usage, report);
     step_report(limiter, report);
     bool counted = report->result == ENGINE_APPLIED || report->result == ENGINE_UNKNOWN_ID;
-    if (counted && report->outcome == ENGINE_OK) {
+    if (counted && report->outcome == ENGINE_OK && report->held[0] != NULL) {
         outputs_add(limiter->outputs, span_str(report->held[0]->name), tenant,
                     usage->output_tokens);
     }
@@ -194,77 +194,19 @@ static struct status cancel(struct rpc *rpc, const void *message)
     return rpc_send(rpc, &reply);
 }
 
-/* --- renewing ----------------------------------------------------------------------------------
- */
-
-/* False: it names nothing we know, so nothing can be held of it. */
-static bool take_lease(struct limiter *limiter, const Limiter__Lease *lease,
-                       struct engine_renewal *out)
-{
-    size_t place;
-    struct span tenant =
-        span_str(lease->tenant[0] != '\0' ? lease->tenant : task_context()->tenant);
-    if (!request_id(lease->id, &out->id) || !limiter_tenant_valid(tenant) ||
-        !limiter_model(limiter, lease->model, &place)) {
-        return false;
-    }
-    out->fence = lease->fence;
-    out->held[0] = limiter->models[place];
-    out->held[1] = limiter->suite;
-    /* Nobody makes room: the batch has places of other pools in hand. */
-    return limiter_tenant_pool(limiter, tenant, false, &out->held[2]);
-}
-
-static struct status renew(struct rpc *rpc, const void *message)
-{
-    const Limiter__RenewRequest *request = message;
-    struct limiter *limiter = rpc_service(rpc);
-    struct arena *arena = rpc_arena(rpc);
-    size_t n = request->n_leases;
-    struct engine_renew event = {0};
-    if (!request_id(request->session, &event.session)) {
-        return rpc_bad_field(rpc, "session", "must be 16 bytes");
-    }
-    if (n > LEASES_MOST) {
-        return rpc_bad_field(rpc, "leases", "must be at most 1024");
-    }
-    event.leases = ARENA_ARRAY(arena, struct engine_renewal, n);
-    Limiter__RenewResponse reply = LIMITER__RENEW_RESPONSE__INIT;
-    reply.lost_ids = ARENA_ARRAY(arena, ProtobufCBinaryData, n);
-    const Limiter__Lease **asked = ARENA_ARRAY(arena, const Limiter__Lease *, n);
-    for (size_t i = 0; i < n; i++) {
-        const Limiter__Lease *lease = request->leases[i];
-        if (take_lease(limiter, lease, &event.leases[event.n_leases])) {
-            asked[event.n_leases++] = lease;
-        } else {
-            reply.lost_ids[reply.n_lost_ids++] = lease->id;
-        }
-    }
-    limiter_step(limiter, (struct engine_event){.renew = &event});
-    for (size_t i = 0; i < event.n_leases; i++) {
-        if (event.leases[i].lost) {
-            reply.lost_ids[reply.n_lost_ids++] = asked[i]->id;
-        }
-    }
-    METRIC_ADD(limiter->metrics.leases_lost_total, (double)reply.n_lost_ids);
-    METRIC_ADD(limiter->metrics.leases_renewed_total, (double)(n - reply.n_lost_ids));
-    reply.lease_ms = limiter->policy->rules.lease_ms;
-    return rpc_send(rpc, &reply);
-}
-
 const struct rpc_method limiter_methods[] = {
     {"Acquire", RPC_UNARY, acquire},
     {"AcquireStream", RPC_SERVER_STREAM, NULL},
     {"Attach", RPC_BIDI, NULL},
     {"Complete", RPC_UNARY, complete},
-    {"Renew", RPC_UNARY, renew},
+    {"Renew", RPC_UNARY, renew_leases},
     {"Cancel", RPC_UNARY, cancel},
     {"Peek", RPC_UNARY, look_peek},
     {"Dump", RPC_UNARY, look_dump},
-    {"SetLimits", RPC_UNARY, NULL},
-    {"ForceOpen", RPC_UNARY, NULL},
-    {"ForceClose", RPC_UNARY, NULL},
-    {"Reopen", RPC_UNARY, NULL},
+    {"SetLimits", RPC_UNARY, operate_set_limits},
+    {"ForceOpen", RPC_UNARY, operate_force_open},
+    {"ForceClose", RPC_UNARY, operate_force_close},
+    {"Reopen", RPC_UNARY, operate_reopen},
     {"WatchResources", RPC_SERVER_STREAM, NULL},
 };
 

@@ -10,13 +10,13 @@ bool engine_id_eq(const struct engine_id *a, const struct engine_id *b)
 }
 
 void engine_resource_init(struct engine_resource *resource, struct span name, uint64_t hash,
-                          enum engine_kind kind, const struct engine_limits *limits, uint64_t epoch)
+                          enum engine_kind kind, const struct engine_limits *limits,
+                          const struct engine_rules *rules)
 {
     check(name.len <= ENGINE_NAME_MOST);
     check(limits->concurrency <= ENGINE_LEASES_MOST);
     check(limits->window_ms > 0 || (limits->requests == 0 && limits->tokens == 0));
     memset(resource, 0, sizeof(*resource));
-    resource->header.epoch = epoch;
     resource->hash = hash;
     memcpy(resource->name, name.at, name.len);
     resource->kind = kind;
@@ -24,23 +24,71 @@ void engine_resource_init(struct engine_resource *resource, struct span name, ui
     /* Generation 0 belongs to reports of unknown grants: it is never current. */
     resource->health.generation = 1;
     resource->health.breaker_since = 1;
+    engine_window_form(resource, rules);
+}
+
+void engine_resource_adopt(struct engine_resource *resource, const struct engine_limits *limits,
+                           const struct engine_rules *rules, uint64_t now_ms,
+                           struct engine_window *scratch)
+{
+    struct engine_limits wanted =
+        limits->version >= resource->limits.version ? *limits : resource->limits;
+    wanted.cooldown_ms = limits->cooldown_ms;
+    now_ms = now_ms > resource->last_now_ms ? now_ms : resource->last_now_ms;
+    if (memcmp(&wanted, &resource->limits, sizeof(wanted)) != 0) {
+        const struct engine_turn turn = {.rules = rules, .now_ms = now_ms};
+        engine_window_clear_away(resource, &turn);
+        resource->limits = wanted;
+    }
+    engine_window_reshape(resource, rules, now_ms, scratch);
+}
+
+void engine_resource_forget(struct engine_resource *resource, const struct engine_rules *rules)
+{
+    struct engine_window *window = &resource->window;
+    resource->header = (struct engine_header){0};
+    resource->last_now_ms = 0;
+    *window = (struct engine_window){0};
+    engine_window_form(resource, rules);
+    resource->n_leases = 0;
+    resource->health = (struct engine_health){
+        .generation = 1,
+        .breaker_since = 1,
+        .gone = resource->health.gone,
+    };
+    resource->loss = ENGINE_LOSS_NONE;
+    resource->closed_until_ms = 0;
+    resource->fence = 0;
 }
 
 void engine_touch(struct engine_resource *resource, const struct engine_turn *turn)
 {
     if (resource->header.stamp != turn->stamp) {
+        resource->header.epoch = turn->suite->header.epoch;
         resource->header.stamp = turn->stamp;
         resource->header.seq++;
         resource->last_now_ms = turn->now_ms;
     }
 }
 
-void engine_touch_record(struct engine_record *record, const struct engine_turn *turn,
-                         uint64_t epoch)
+void engine_touch_record(struct engine_record *record, const struct engine_turn *turn)
 {
-    record->header.epoch = epoch;
+    if (turn->suite != NULL) {
+        record->header.epoch = turn->suite->header.epoch;
+    }
     record->header.seq++;
     record->header.stamp = turn->stamp;
+}
+
+struct engine_held *engine_held_at(struct engine_record *record,
+                                   const struct engine_resource *resource)
+{
+    for (uint32_t i = 0; i < record->n_held; i++) {
+        if (record->held[i].hash == resource->hash) {
+            return &record->held[i];
+        }
+    }
+    return NULL;
 }
 
 enum engine_state engine_state_at(const struct engine_record *record, uint64_t now_ms)
@@ -66,9 +114,12 @@ static void judge(const struct engine_resource *resource, const struct engine_re
         .resource = resource,
         .charge = charge,
         .exact = true,
-        .epoch = resource->header.epoch,
+        .epoch = suite->header.epoch,
         .seq = resource->header.seq,
     };
+    if (resource->closed) {
+        engine_refuse(judgement, ENGINE_REASON_CLOSED, ENGINE_NEVER, true);
+    }
     if (turn->now_ms < suite->closed_until_ms) {
         engine_refuse(judgement, ENGINE_REASON_STATE_LOST, suite->closed_until_ms, true);
     }
@@ -146,7 +197,7 @@ static const struct engine_candidate *choose(const struct engine_turn *turn,
     return NULL;
 }
 
-static void decide(const struct engine_turn *turn, const struct engine_acquire *acquire)
+void engine_decide(const struct engine_turn *turn, const struct engine_acquire *acquire)
 {
     struct engine_verdict *verdict = acquire->verdict;
     memset(verdict, 0, sizeof(*verdict));
@@ -165,16 +216,22 @@ static void decide(const struct engine_turn *turn, const struct engine_acquire *
 
 /* Charges one resource of a grant and says what is held there. */
 static void charge(struct engine_resource *resource, const struct engine_turn *turn,
-                   const struct engine_acquire *acquire, struct engine_judgement *judgement)
+                   const struct engine_acquire *acquire, struct engine_judgement *judgement,
+                   uint64_t prompt)
 {
     struct engine_record *record = acquire->record;
     engine_touch(resource, turn);
     uint64_t no = engine_window_charge(resource, turn, judgement->charge);
     bool added = engine_lease_add(resource, turn, &acquire->id, &acquire->session, record->fence);
     check(added);
-    record->held[record->n_held++] = (struct engine_held){resource->hash, no, judgement->charge};
-
     const struct engine_limits *limits = &resource->limits;
+    record->held[record->n_held++] = (struct engine_held){
+        .hash = resource->hash,
+        .no = no,
+        .charge = judgement->charge,
+        .prompt = prompt,
+        .leased = limits->concurrency > 0,
+    };
     judgement->seq = resource->header.seq;
     judgement->remaining.requests -= limits->requests > 0;
     judgement->remaining.leases -= limits->concurrency > 0;
@@ -184,7 +241,8 @@ static void charge(struct engine_resource *resource, const struct engine_turn *t
 static void grant(const struct engine_turn *turn, const struct engine_acquire *acquire)
 {
     struct engine_verdict *verdict = acquire->verdict;
-    struct engine_resource *model = acquire->candidates[verdict->candidate].model;
+    const struct engine_candidate *chosen = &acquire->candidates[verdict->candidate];
+    struct engine_resource *model = chosen->model;
     struct engine_resource *suite = acquire->pools[0];
     struct engine_judgement *judged = &verdict->judged[verdict->n_judged - acquire->n_pools - 1];
     struct engine_record *record = acquire->record;
@@ -201,10 +259,10 @@ static void grant(const struct engine_turn *turn, const struct engine_acquire *a
         .granted_ms = turn->now_ms,
         .expires_ms = turn->now_ms + turn->rules->record_open_ms,
     };
-    engine_touch_record(record, turn, suite->header.epoch);
-    charge(model, turn, acquire, &judged[0]);
+    engine_touch_record(record, turn);
+    charge(model, turn, acquire, &judged[0], chosen->model_prompt);
     for (size_t p = 0; p < acquire->n_pools; p++) {
-        charge(acquire->pools[p], turn, acquire, &judged[1 + p]);
+        charge(acquire->pools[p], turn, acquire, &judged[1 + p], chosen->pool_prompt);
     }
     record->probe = engine_health_grant(model, turn, &acquire->id);
 
@@ -220,26 +278,22 @@ static void replay_held(const struct engine_turn *turn, const struct engine_acqu
                         const struct engine_resource *resource)
 {
     struct engine_verdict *verdict = acquire->verdict;
-    const struct engine_record *record = acquire->record;
-    for (uint32_t i = 0; i < record->n_held; i++) {
-        if (record->held[i].hash != resource->hash) {
-            continue;
-        }
-        struct engine_judgement *held = &verdict->judged[verdict->n_judged++];
-        *held = (struct engine_judgement){
-            .resource = resource,
-            .charge = record->held[i].charge,
-            .exact = true,
-            .remaining = engine_remaining(turn->rules, turn->now_ms, resource),
-            .epoch = resource->header.epoch,
-            .seq = resource->header.seq,
-        };
-        if (resource->limits.concurrency > 0) {
-            const struct engine_lease *lease =
-                engine_lease_find(resource, &record->id, turn->now_ms);
-            uint64_t left = lease != NULL ? lease->expires_ms - turn->now_ms : 0;
-            verdict->lease_ms = left < verdict->lease_ms ? left : verdict->lease_ms;
-        }
+    const struct engine_held *held = engine_held_at(acquire->record, resource);
+    if (held == NULL) {
+        return;
+    }
+    verdict->judged[verdict->n_judged++] = (struct engine_judgement){
+        .resource = resource,
+        .charge = held->charge,
+        .exact = true,
+        .remaining = engine_remaining(turn->rules, turn->now_ms, resource),
+        .epoch = turn->suite->header.epoch,
+        .seq = resource->header.seq,
+    };
+    if (held->leased && resource->limits.concurrency > 0) {
+        const struct engine_lease *lease = engine_lease_find(resource, &acquire->id, turn->now_ms);
+        uint64_t left = lease != NULL ? lease->expires_ms - turn->now_ms : 0;
+        verdict->lease_ms = left < verdict->lease_ms ? left : verdict->lease_ms;
     }
 }
 
@@ -275,85 +329,23 @@ static void replay(const struct engine_turn *turn, const struct engine_acquire *
     }
 }
 
-static void acquire_one(const struct engine_turn *turn, const struct engine_acquire *acquire)
+void engine_acquire(const struct engine_turn *turn, const struct engine_acquire *acquire)
 {
     enum engine_state state = engine_state_at(acquire->record, turn->now_ms);
     if (state != ENGINE_ABSENT) {
         replay(turn, acquire, state);
         return;
     }
-    decide(turn, acquire);
+    engine_decide(turn, acquire);
     if (acquire->verdict->granted) {
         grant(turn, acquire);
     }
 }
 
-/* Time never runs backwards for a resource, whatever the clock of this process says. */
-static uint64_t latest(uint64_t now_ms, struct engine_resource *const *resources, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        if (resources[i] != NULL && resources[i]->last_now_ms > now_ms) {
-            now_ms = resources[i]->last_now_ms;
-        }
-    }
-    return now_ms;
-}
-
-static uint64_t acquire_latest(uint64_t now_ms, const struct engine_acquire *acquire)
-{
-    for (size_t i = 0; i < acquire->n_candidates; i++) {
-        now_ms = latest(now_ms, &acquire->candidates[i].model, 1);
-    }
-    return latest(now_ms, acquire->pools, acquire->n_pools);
-}
-
-static uint64_t event_latest(uint64_t now_ms, const struct engine_event *event)
-{
-    if (event->acquire != NULL) {
-        return acquire_latest(now_ms, event->acquire);
-    }
-    if (event->report != NULL) {
-        return latest(now_ms, event->report->held, ENGINE_HELD_MOST);
-    }
-    for (size_t i = 0; i < event->renew->n_leases; i++) {
-        now_ms = latest(now_ms, event->renew->leases[i].held, ENGINE_HELD_MOST);
-    }
-    return now_ms;
-}
-
-uint64_t engine_step(const struct engine_rules *rules, uint64_t now_ms, uint64_t stamp,
-                     struct engine_event *events, size_t n_events)
-{
-    for (size_t i = 0; i < n_events; i++) {
-        now_ms = event_latest(now_ms, &events[i]);
-    }
-    const struct engine_turn turn = {rules, now_ms, stamp};
-    for (size_t i = 0; i < n_events; i++) {
-        if (events[i].report != NULL) {
-            engine_report(&turn, events[i].report);
-        } else if (events[i].renew != NULL) {
-            engine_renew(&turn, events[i].renew);
-        }
-    }
-    for (size_t i = 0; i < n_events; i++) {
-        if (events[i].acquire != NULL) {
-            acquire_one(&turn, events[i].acquire);
-        }
-    }
-    return now_ms;
-}
-
-void engine_peek(const struct engine_rules *rules, uint64_t now_ms,
-                 const struct engine_acquire *acquire)
-{
-    const struct engine_turn turn = {rules, acquire_latest(now_ms, acquire), 0};
-    decide(&turn, acquire);
-}
-
 struct engine_remaining engine_remaining(const struct engine_rules *rules, uint64_t now_ms,
                                          const struct engine_resource *resource)
 {
-    const struct engine_turn turn = {rules, now_ms, 0};
+    const struct engine_turn turn = {.rules = rules, .now_ms = now_ms};
     struct engine_judgement judgement = {.resource = resource};
     engine_leases_judge(resource, &turn, &judgement);
     engine_window_judge(resource, &turn, &judgement);

@@ -38,6 +38,7 @@ struct engine_rules {
 /* Numbers as on the wire. */
 enum engine_reason {
     ENGINE_REASON_MODEL_GONE = 1,
+    ENGINE_REASON_CLOSED = 2,
     ENGINE_REASON_STATE_LOST = 3,
     ENGINE_REASON_COOLDOWN = 4,
     ENGINE_REASON_BREAKER_OPEN = 5,
@@ -88,6 +89,8 @@ struct engine_candidate {
     struct engine_resource *model;
     uint64_t model_charge;
     uint64_t pool_charge;
+    uint64_t model_prompt; /* what of the charge is not for the answer */
+    uint64_t pool_prompt;
 };
 
 struct engine_acquire {
@@ -145,20 +148,49 @@ struct engine_report {
 struct engine_renewal {
     struct engine_id id;
     uint64_t fence;
+    struct engine_record *record;                   /* of this id; NULL: not known */
     struct engine_resource *held[ENGINE_HELD_MOST]; /* model, suite, tenant; NULL: none */
-    bool lost;                                      /* the reply */
+    uint64_t seqs[ENGINE_HELD_MOST]; /* of the grant there; 0: not told, or of another epoch */
+    uint64_t model_output;           /* tokens of answer so far, as the model counts */
+    uint64_t pool_output;
+    bool lost;     /* the reply */
+    bool restored; /* it was not known and is again */
 };
 
 struct engine_renew {
     struct engine_id session;
     struct engine_renewal *leases;
     size_t n_leases;
+    bool amnesia; /* the reply: a grant is younger than what we know. Nothing was renewed. */
+};
+
+enum engine_order_kind {
+    ENGINE_LIMIT,         /* replaces the limits */
+    ENGINE_CLOSE,         /* refuses everything until it is reopened */
+    ENGINE_CLOSE_BREAKER, /* of a model: calls flow again */
+    ENGINE_REOPEN,        /* ends GONE and CLOSED */
+    ENGINE_LOSE,          /* of the suite: state was lost, a new epoch begins */
+};
+
+struct engine_order {
+    enum engine_order_kind kind;
+    struct engine_resource *resource;
+    struct engine_resource *suite;
+    struct engine_limits limits; /* LIMIT; the base of the cooldown stays */
+    struct span note;            /* CLOSE: at most ENGINE_NOTE_MOST */
+    bool force;                  /* REOPEN: ends the closure after a loss too */
+    enum engine_loss loss;       /* LOSE */
+    uint64_t epoch;
+    uint64_t closed_ms; /* nothing is granted for so long */
+    bool refused;       /* the reply: a version that is not newer, or a pool has no breaker */
+    struct engine_window scratch;
 };
 
 struct engine_event {
-    struct engine_acquire *acquire; /* one of the three */
+    struct engine_acquire *acquire; /* one of the four */
     struct engine_report *report;
     struct engine_renew *renew;
+    struct engine_order *order;
 };
 
 /* --- the step ----------------------------------------------------------------------------------
@@ -167,9 +199,19 @@ struct engine_event {
 /* name: at most ENGINE_NAME_MOST bytes. */
 void engine_resource_init(struct engine_resource *resource, struct span name, uint64_t hash,
                           enum engine_kind kind, const struct engine_limits *limits,
-                          uint64_t epoch);
+                          const struct engine_rules *rules);
 
-/* Takes the batch: reports and renewals first, then the acquires, each in their order. stamp is
+/* A resource of an earlier process: limits that are older than its own change nothing. Also takes
+ * in rules that have changed. */
+void engine_resource_adopt(struct engine_resource *resource, const struct engine_limits *limits,
+                           const struct engine_rules *rules, uint64_t now_ms,
+                           struct engine_window *scratch);
+
+/* Forgets everything that was counted, keeps what was said: newer limits, closed, gone. */
+void engine_resource_forget(struct engine_resource *resource, const struct engine_rules *rules);
+
+/* Takes the batch: orders, reports and renewals first, then the acquires, each in their order. The
+ * resources that were written have the step's stamp, and so have the records. stamp is
  * new with every step. Returns the authority's present: now_ms, or later if a resource has seen
  * later. */
 uint64_t engine_step(const struct engine_rules *rules, uint64_t now_ms, uint64_t stamp,

@@ -17,7 +17,7 @@ void engine_health_judge(const struct engine_resource *resource, const struct en
                          struct engine_judgement *judgement)
 {
     const struct engine_health *health = &resource->health;
-    if (health->gone) {
+    if (health->gone || health->retired) {
         engine_refuse(judgement, ENGINE_REASON_MODEL_GONE, ENGINE_NEVER, true);
     }
     if (turn->now_ms < health->cooldown_until_ms) {
@@ -91,6 +91,11 @@ static void breaker_set(struct engine_health *health, enum engine_breaker breake
     health->breaker_since = ++health->generation;
     health->probe_expires_ms = 0;
     health->n_outcomes = 0;
+}
+
+void engine_health_close_breaker(struct engine_resource *resource)
+{
+    breaker_set(&resource->health, ENGINE_BREAKER_CLOSED);
 }
 
 static void breaker_open(struct engine_health *health, const struct engine_turn *turn)

@@ -1,16 +1,5 @@
-/* What comes back about a grant: Complete, Cancel and Renew. */
+/* How a grant ended: Complete and Cancel. */
 #include "limiter/engine_parts.h"
-
-static const struct engine_held *held_at(const struct engine_record *record,
-                                         const struct engine_resource *resource)
-{
-    for (uint32_t i = 0; i < record->n_held; i++) {
-        if (record->held[i].hash == resource->hash) {
-            return &record->held[i];
-        }
-    }
-    return NULL;
-}
 
 static uint64_t used_at(const struct engine_report *report, const struct engine_resource *resource,
                         uint64_t reserved)
@@ -34,11 +23,28 @@ static void settlement_add(struct engine_report *report, const struct engine_tur
     };
 }
 
+/* Puts what was used in the place of the reservation. What an overrun has come to on the way is not
+ * taken back. */
+static uint64_t replace(struct engine_report *report, const struct engine_turn *turn,
+                        struct engine_resource *resource, const struct engine_held *held)
+{
+    uint64_t used = used_at(report, resource, held->charge);
+    if (held->overrun > 0 && used < held->charge + held->overrun) {
+        return held->charge + held->overrun;
+    }
+    if (used > held->charge) {
+        engine_window_debit(resource, turn, held->no, held->overrun, used - held->charge);
+    } else {
+        engine_window_lower(resource, held->no, held->charge, used);
+    }
+    return used;
+}
+
 /* Settles or refunds what the id holds at one resource, and frees its lease there. */
 static void settle(struct engine_report *report, const struct engine_turn *turn,
                    struct engine_resource *resource)
 {
-    const struct engine_held *held = held_at(report->record, resource);
+    const struct engine_held *held = engine_held_at(report->record, resource);
     if (held == NULL) {
         return;
     }
@@ -48,8 +54,7 @@ static void settle(struct engine_report *report, const struct engine_turn *turn,
     if (report->undispatched) {
         engine_window_refund(resource, held->no, held->charge);
     } else {
-        used = used_at(report, resource, held->charge);
-        engine_window_settle(resource, turn, held->no, held->charge, used);
+        used = replace(report, turn, resource, held);
     }
     if (resource->kind == ENGINE_MODEL) {
         if (report->undispatched) {
@@ -68,7 +73,7 @@ static void debit(struct engine_report *report, const struct engine_turn *turn,
     uint64_t used = used_at(report, resource, 0);
     engine_touch(resource, turn);
     engine_lease_release(resource, &report->id);
-    engine_window_debit(resource, turn, 0, used);
+    engine_window_debit(resource, turn, 0, 0, used);
     if (resource->kind == ENGINE_MODEL) {
         engine_health_report(resource, turn, report, 0);
     }
@@ -97,81 +102,19 @@ void engine_report(const struct engine_turn *turn, struct engine_report *report)
         struct engine_header header = record->header;
         *record = (struct engine_record){.header = header, .id = report->id};
     }
-    uint64_t epoch = record->header.epoch;
     for (size_t i = 0; i < ENGINE_HELD_MOST; i++) {
         struct engine_resource *resource = report->held[i];
         if (resource == NULL) {
             continue;
         }
-        epoch = resource->header.epoch;
         if (state == ENGINE_GRANTED) {
             settle(report, turn, resource);
         } else if (!report->undispatched) {
             debit(report, turn, resource);
         }
     }
-    engine_touch_record(record, turn, epoch);
+    engine_touch_record(record, turn);
     record->state = report->undispatched ? ENGINE_CANCELLED : ENGINE_SETTLED;
     record->digest = report->digest;
     record->expires_ms = turn->now_ms + turn->rules->record_done_ms;
-}
-
-/* A lease that is held, by the right holder; or, after a loss of state and until everything that
- * was forgotten has aged out, one that nobody knows: its call runs, so its holder is believed. */
-static bool may_renew(const struct engine_resource *resource, const struct engine_turn *turn,
-                      const struct engine_renew *renew, const struct engine_renewal *renewal)
-{
-    const struct engine_resource *suite = renewal->held[1];
-    const struct engine_lease *lease = engine_lease_find(resource, &renewal->id, turn->now_ms);
-    if (lease != NULL) {
-        return lease->fence == renewal->fence && engine_id_eq(&lease->session, &renew->session);
-    }
-    return turn->now_ms < suite->closed_until_ms &&
-           engine_leases_live(resource, turn->now_ms) < resource->limits.concurrency;
-}
-
-static void renew_at(struct engine_resource *resource, const struct engine_turn *turn,
-                     const struct engine_renew *renew, const struct engine_renewal *renewal)
-{
-    engine_touch(resource, turn);
-    if (engine_lease_find(resource, &renewal->id, turn->now_ms) != NULL) {
-        engine_lease_renew(resource, turn, &renewal->id);
-    } else {
-        bool added =
-            engine_lease_add(resource, turn, &renewal->id, &renew->session, renewal->fence);
-        check(added);
-    }
-    if (resource->kind == ENGINE_MODEL) {
-        engine_health_renew(resource, turn, &renewal->id);
-    }
-}
-
-static void renew_one(const struct engine_turn *turn, const struct engine_renew *renew,
-                      struct engine_renewal *renewal)
-{
-    struct engine_resource *suite = renewal->held[1];
-    renewal->lost = false;
-    for (size_t i = 0; i < ENGINE_HELD_MOST; i++) {
-        struct engine_resource *resource = renewal->held[i];
-        if (resource != NULL && resource->limits.concurrency > 0 &&
-            !may_renew(resource, turn, renew, renewal)) {
-            renewal->lost = true;
-            return;
-        }
-    }
-    for (size_t i = 0; i < ENGINE_HELD_MOST; i++) {
-        if (renewal->held[i] != NULL) {
-            renew_at(renewal->held[i], turn, renew, renewal);
-        }
-    }
-    if (suite->fence < renewal->fence) {
-        suite->fence = renewal->fence;
-    }
-}
-
-void engine_renew(const struct engine_turn *turn, struct engine_renew *renew)
-{
-    for (size_t i = 0; i < renew->n_leases; i++) {
-        renew_one(turn, renew, &renew->leases[i]);
-    }
 }

@@ -12,10 +12,11 @@
 #include <stdint.h>
 
 #define ENGINE_NAME_MOST     200
+#define ENGINE_NOTE_MOST     256
 #define ENGINE_LOG_MOST      64 /* above that many requests a window: a ring */
 #define ENGINE_RING_SLOTS    61
 #define ENGINE_LEASES_MOST   64
-#define ENGINE_DEBITS_MOST   (ENGINE_LOG_MOST + ENGINE_LEASES_MOST)
+#define ENGINE_DEBITS_MOST   96
 #define ENGINE_OUTCOMES_MOST 20
 #define ENGINE_POOLS_MOST    2
 #define ENGINE_HELD_MOST     (1 + ENGINE_POOLS_MOST)
@@ -24,13 +25,17 @@ struct engine_id {
     uint8_t bytes[16];
 };
 
-/* Who wrote last. stamp is unique to the step that wrote; epoch and seq alone identify nothing
- * once a store was rolled back. */
+/* Who wrote last. epoch is the suite's at that time: it changes when state was lost. stamp is
+ * unique to the step that wrote; epoch and seq alone identify nothing once a store was rolled back.
+ */
 struct engine_header {
     uint64_t epoch;
     uint64_t seq; /* writes of this resource */
     uint64_t stamp;
 };
+
+/* Of limits that policy and catalogue give; those of operators are higher. */
+#define ENGINE_VERSION_FIRST 1
 
 /* 0: no such limit. */
 struct engine_limits {
@@ -44,7 +49,8 @@ struct engine_limits {
     uint64_t cooldown_ms; /* models: base */
 };
 
-/* An admission of the log, or a debit: tokens that were used beyond their reservation. */
+/* An admission of the log, or a debit: tokens that were used beyond the reservation of that number
+ * (0: of nobody knows which). */
 struct engine_entry {
     uint64_t no;
     uint64_t at_ms;
@@ -57,10 +63,19 @@ struct engine_slot {
     uint64_t tokens;
 };
 
+enum engine_window_kind {
+    ENGINE_WINDOW_NONE,
+    ENGINE_WINDOW_LOG,
+    ENGINE_WINDOW_RING,
+};
+
 /* Admissions in time order, for as long as they count. */
 struct engine_window {
-    uint64_t last_no;
-    uint64_t tat_ms; /* pacer: theoretical arrival time of the next admission */
+    enum engine_window_kind kind;
+    uint32_t shape;   /* changes of kind or slot_ms: numbers of an earlier shape find nothing */
+    uint64_t slot_ms; /* ring */
+    uint64_t last_no; /* log */
+    uint64_t tat_ms;  /* pacer: theoretical arrival time of the next admission */
     uint32_t n_log;
     uint32_t n_debits;
     union {
@@ -94,7 +109,8 @@ struct engine_health {
     uint64_t generation; /* cooldown starts, breaker openings and closings so far */
     uint64_t cooldown_until_ms;
     uint32_t level; /* steps climbed without a success in between */
-    bool gone;
+    bool gone;      /* as the provider said */
+    bool retired;   /* by its date; told anew before each step, kept nowhere */
 
     enum engine_breaker breaker;
     uint64_t breaker_since; /* generation from which outcomes count */
@@ -110,6 +126,15 @@ enum engine_kind {
     ENGINE_MODEL,
 };
 
+/* Why state had to begin anew. */
+enum engine_loss {
+    ENGINE_LOSS_NONE,
+    ENGINE_LOSS_NEW,     /* there was nothing to go on with */
+    ENGINE_LOSS_DAMAGED, /* what there was could not be read */
+    ENGINE_LOSS_BOOT,    /* it was of another run of the machine, whose clock is gone */
+    ENGINE_LOSS_AMNESIA, /* somebody holds a grant that is not in it */
+};
+
 struct engine_resource {
     struct engine_header header;
     uint64_t hash; /* of the name */
@@ -121,8 +146,13 @@ struct engine_resource {
     uint32_t n_leases;
     struct engine_lease leases[ENGINE_LEASES_MOST];
     struct engine_health health; /* models */
-    uint64_t closed_until_ms;    /* suite: after a loss of state, closes all resources */
-    uint64_t fence;              /* suite: of the last grant */
+    bool closed;                 /* by an operator, who left the note */
+    char note[ENGINE_NOTE_MOST + 1];
+
+    /* suite */
+    enum engine_loss loss;    /* the latest */
+    uint64_t closed_until_ms; /* after it, closes all resources */
+    uint64_t fence;           /* of the last grant */
 };
 
 enum engine_state {
@@ -135,8 +165,11 @@ enum engine_state {
 /* What one grant holds at one resource. */
 struct engine_held {
     uint64_t hash;
-    uint64_t no; /* entry of the log, or slot of the ring */
+    uint64_t no; /* of the charge */
     uint64_t charge;
+    uint64_t prompt;  /* part of it that is not for the answer */
+    uint64_t overrun; /* debited on top so far */
+    bool leased;      /* false: there was no limit of concurrency at the time */
 };
 
 struct engine_record {

@@ -10,32 +10,10 @@
 
 #include "limiter/engine_parts.h"
 
-enum window_kind {
-    WINDOW_NONE,
-    WINDOW_LOG,
-    WINDOW_RING,
-};
-
-static enum window_kind kind_of(const struct engine_resource *resource)
-{
-    const struct engine_limits *limits = &resource->limits;
-    if (limits->requests == 0 && limits->tokens == 0) {
-        return WINDOW_NONE;
-    }
-    return limits->requests > 0 && limits->requests <= ENGINE_LOG_MOST ? WINDOW_LOG : WINDOW_RING;
-}
-
 /* For how long an admission counts. The guard covers the way from the grant to the provider. */
 static uint64_t span_ms(const struct engine_resource *resource, const struct engine_turn *turn)
 {
     return resource->limits.window_ms + turn->rules->guard_ms;
-}
-
-/* Sixty slots cover the span, the present one is the sixty-first. */
-static uint64_t slot_ms(const struct engine_resource *resource, const struct engine_turn *turn)
-{
-    uint64_t slots = ENGINE_RING_SLOTS - 1;
-    return (span_ms(resource, turn) + slots - 1) / slots;
 }
 
 /* --- what counts, oldest first -----------------------------------------------------------------
@@ -49,14 +27,12 @@ struct mark {
 
 struct walk {
     const struct engine_window *window;
-    enum window_kind kind;
     uint64_t now_ms;
     uint64_t span_ms;
     uint32_t log; /* places of the next ones */
     uint32_t debit;
     uint64_t slot;
     uint64_t present;
-    uint64_t slot_ms;
 };
 
 static struct walk walk_from_oldest(const struct engine_resource *resource,
@@ -64,13 +40,11 @@ static struct walk walk_from_oldest(const struct engine_resource *resource,
 {
     struct walk walk = {
         .window = &resource->window,
-        .kind = kind_of(resource),
         .now_ms = turn->now_ms,
         .span_ms = span_ms(resource, turn),
     };
-    if (walk.kind == WINDOW_RING) {
-        walk.slot_ms = slot_ms(resource, turn);
-        walk.present = turn->now_ms / walk.slot_ms;
+    if (walk.window->kind == ENGINE_WINDOW_RING) {
+        walk.present = turn->now_ms / walk.window->slot_ms;
         walk.slot = walk.present < ENGINE_RING_SLOTS ? 0 : walk.present - (ENGINE_RING_SLOTS - 1);
     }
     return walk;
@@ -102,7 +76,7 @@ static bool walk_ring(struct walk *walk, struct mark *mark)
         uint64_t no = walk->slot++;
         const struct engine_slot *slot = &walk->window->ring[no % ENGINE_RING_SLOTS];
         if (slot->no == no) {
-            mark->until_ms = (no + 1) * walk->slot_ms + walk->span_ms;
+            mark->until_ms = (no + 1) * walk->window->slot_ms + walk->span_ms;
             mark->requests = slot->requests;
             mark->tokens = slot->tokens;
             return true;
@@ -113,12 +87,12 @@ static bool walk_ring(struct walk *walk, struct mark *mark)
 
 static bool walk_step(struct walk *walk, struct mark *mark)
 {
-    switch (walk->kind) {
-    case WINDOW_NONE:
+    switch (walk->window->kind) {
+    case ENGINE_WINDOW_NONE:
         return false;
-    case WINDOW_LOG:
+    case ENGINE_WINDOW_LOG:
         return walk_log(walk, mark);
-    case WINDOW_RING:
+    case ENGINE_WINDOW_RING:
         return walk_ring(walk, mark);
     }
     return false;
@@ -198,7 +172,7 @@ void engine_window_judge(const struct engine_resource *resource, const struct en
     }
     uint64_t tolerance_ms =
         limits->pacer_burst > 0 ? (limits->pacer_burst - 1) * limits->pacer_interval_ms : 0;
-    if (turn->now_ms + tolerance_ms < resource->window.tat_ms) {
+    if (limits->pacer_interval_ms > 0 && turn->now_ms + tolerance_ms < resource->window.tat_ms) {
         engine_refuse(judgement, ENGINE_REASON_PACED, resource->window.tat_ms - tolerance_ms, true);
     }
     if (limits->tokens > 0) {
@@ -228,16 +202,50 @@ static void log_clear_away(struct engine_resource *resource, const struct engine
     window->n_debits = drop_expired(window->debits, window->n_debits, span, turn->now_ms);
 }
 
+static void ring_clear_away(struct engine_resource *resource, const struct engine_turn *turn)
+{
+    struct engine_window *window = &resource->window;
+    uint64_t span = span_ms(resource, turn);
+    for (size_t i = 0; i < ENGINE_RING_SLOTS; i++) {
+        struct engine_slot *slot = &window->ring[i];
+        if ((slot->no + 1) * window->slot_ms + span <= turn->now_ms) {
+            *slot = (struct engine_slot){0};
+        }
+    }
+}
+
+void engine_window_clear_away(struct engine_resource *resource, const struct engine_turn *turn)
+{
+    switch (resource->window.kind) {
+    case ENGINE_WINDOW_NONE:
+        break;
+    case ENGINE_WINDOW_LOG:
+        log_clear_away(resource, turn);
+        break;
+    case ENGINE_WINDOW_RING:
+        ring_clear_away(resource, turn);
+        break;
+    }
+}
+
 /* The slot of the present, emptied if it was last used a round ago. */
 static struct engine_slot *present_slot(struct engine_resource *resource,
                                         const struct engine_turn *turn)
 {
-    uint64_t no = turn->now_ms / slot_ms(resource, turn);
+    uint64_t no = turn->now_ms / resource->window.slot_ms;
     struct engine_slot *slot = &resource->window.ring[no % ENGINE_RING_SLOTS];
     if (slot->no != no) {
         *slot = (struct engine_slot){.no = no};
     }
     return slot;
+}
+
+/* Numbers that are given out name the shape too: after a change of shape they find nothing. */
+#define SHAPE_SHIFT 48
+
+static uint64_t number_of(const struct engine_window *window, uint64_t no)
+{
+    return (uint64_t)(uint16_t)window->shape << SHAPE_SHIFT | no;
 }
 
 uint64_t engine_window_charge(struct engine_resource *resource, const struct engine_turn *turn,
@@ -249,116 +257,133 @@ uint64_t engine_window_charge(struct engine_resource *resource, const struct eng
         uint64_t base_ms = turn->now_ms > window->tat_ms ? turn->now_ms : window->tat_ms;
         window->tat_ms = base_ms + limits->pacer_interval_ms;
     }
-    switch (kind_of(resource)) {
-    case WINDOW_NONE:
+    switch (window->kind) {
+    case ENGINE_WINDOW_NONE:
         break;
-    case WINDOW_LOG:
+    case ENGINE_WINDOW_LOG:
         log_clear_away(resource, turn);
         check(window->n_log < ENGINE_LOG_MOST);
         window->log[window->n_log++] =
             (struct engine_entry){++window->last_no, turn->now_ms, tokens};
-        return window->last_no;
-    case WINDOW_RING: {
+        return number_of(window, window->last_no);
+    case ENGINE_WINDOW_RING: {
         struct engine_slot *slot = present_slot(resource, turn);
         slot->requests++;
         slot->tokens += tokens;
-        return slot->no;
+        return number_of(window, slot->no);
     }
     }
     return 0;
 }
 
-/* The place of an admission in the log; n_log when it has left. Numbers ascend. */
-static uint32_t log_find(const struct engine_window *window, uint64_t no)
+/* The entry of an admission; NULL when it has left. Numbers ascend. */
+static struct engine_entry *log_find(struct engine_window *window, uint64_t number)
 {
     uint32_t low = 0, high = window->n_log;
     while (low < high) {
         uint32_t middle = (low + high) / 2;
-        if (window->log[middle].no < no) {
+        if (number_of(window, window->log[middle].no) < number) {
             low = middle + 1;
         } else {
             high = middle;
         }
     }
-    return low < window->n_log && window->log[low].no == no ? low : window->n_log;
+    bool found = low < window->n_log && number_of(window, window->log[low].no) == number;
+    return found ? &window->log[low] : NULL;
 }
 
-static struct engine_slot *ring_find(struct engine_window *window, uint64_t no)
+static struct engine_slot *ring_find(struct engine_window *window, uint64_t number)
 {
+    uint64_t no = number & ((1ull << SHAPE_SHIFT) - 1);
     struct engine_slot *slot = &window->ring[no % ENGINE_RING_SLOTS];
-    return slot->no == no ? slot : NULL;
+    return number_of(window, slot->no) == number ? slot : NULL;
 }
 
-/* Charges less for an admission that is still in the window. */
-static void lower(struct engine_resource *resource, uint64_t no, uint64_t reserved, uint64_t used)
+void engine_window_lower(struct engine_resource *resource, uint64_t no, uint64_t reserved,
+                         uint64_t used)
 {
     struct engine_window *window = &resource->window;
-    if (kind_of(resource) == WINDOW_RING) {
-        struct engine_slot *slot = ring_find(window, no);
+    struct engine_slot *slot;
+    struct engine_entry *entry;
+    switch (window->kind) {
+    case ENGINE_WINDOW_NONE:
+        break;
+    case ENGINE_WINDOW_LOG:
+        entry = log_find(window, no);
+        if (entry != NULL) {
+            entry->tokens = used;
+        }
+        break;
+    case ENGINE_WINDOW_RING:
+        slot = ring_find(window, no);
         if (slot != NULL) {
             slot->tokens -= reserved - used;
         }
-        return;
-    }
-    uint32_t place = log_find(window, no);
-    if (place < window->n_log) {
-        window->log[place].tokens = used;
+        break;
     }
 }
 
-void engine_window_settle(struct engine_resource *resource, const struct engine_turn *turn,
-                          uint64_t no, uint64_t reserved, uint64_t used)
+static void forget(struct engine_entry *entries, uint32_t *n, struct engine_entry *entry)
 {
-    if (used > reserved) {
-        engine_window_debit(resource, turn, no, used - reserved);
-    } else if (kind_of(resource) != WINDOW_NONE) {
-        lower(resource, no, reserved, used);
-    }
+    size_t behind = (size_t)(&entries[*n] - (entry + 1));
+    memmove(entry, entry + 1, behind * sizeof(*entry));
+    --*n;
 }
 
 void engine_window_refund(struct engine_resource *resource, uint64_t no, uint64_t reserved)
 {
     struct engine_window *window = &resource->window;
-    switch (kind_of(resource)) {
-    case WINDOW_NONE:
+    struct engine_slot *slot;
+    struct engine_entry *entry;
+    switch (window->kind) {
+    case ENGINE_WINDOW_NONE:
         break;
-    case WINDOW_LOG: {
-        uint32_t place = log_find(window, no);
-        if (place < window->n_log) {
-            window->n_log--;
-            memmove(&window->log[place], &window->log[place + 1],
-                    (window->n_log - place) * sizeof(window->log[0]));
+    case ENGINE_WINDOW_LOG:
+        entry = log_find(window, no);
+        if (entry != NULL) {
+            forget(window->log, &window->n_log, entry);
         }
         break;
-    }
-    case WINDOW_RING: {
-        struct engine_slot *slot = ring_find(window, no);
+    case ENGINE_WINDOW_RING:
+        slot = ring_find(window, no);
         if (slot != NULL) {
             slot->requests--;
             slot->tokens -= reserved;
         }
         break;
     }
+}
+
+/* The debit that this one goes on from. */
+static void forget_debit(struct engine_window *window, uint64_t no)
+{
+    for (uint32_t i = 0; i < window->n_debits; i++) {
+        if (window->debits[i].no == no) {
+            forget(window->debits, &window->n_debits, &window->debits[i]);
+            return;
+        }
     }
 }
 
 void engine_window_debit(struct engine_resource *resource, const struct engine_turn *turn,
-                         uint64_t no, uint64_t tokens)
+                         uint64_t no, uint64_t before, uint64_t tokens)
 {
     struct engine_window *window = &resource->window;
-    if (tokens == 0 || kind_of(resource) == WINDOW_NONE) {
+    if (tokens == before || window->kind == ENGINE_WINDOW_NONE) {
         return;
     }
-    if (kind_of(resource) == WINDOW_RING) {
-        present_slot(resource, turn)->tokens += tokens;
+    if (window->kind == ENGINE_WINDOW_RING) {
+        present_slot(resource, turn)->tokens += tokens - before;
         return;
     }
     log_clear_away(resource, turn);
+    if (before > 0 && no > 0) {
+        forget_debit(window, no);
+    }
     if (window->n_debits == ENGINE_DEBITS_MOST) {
         /* More than ever run at once: the two oldest stay until the younger of them leaves. */
         window->debits[1].tokens += window->debits[0].tokens;
-        window->n_debits--;
-        memmove(window->debits, window->debits + 1, window->n_debits * sizeof(window->debits[0]));
+        forget(window->debits, &window->n_debits, &window->debits[0]);
     }
     window->debits[window->n_debits++] = (struct engine_entry){no, turn->now_ms, tokens};
 }

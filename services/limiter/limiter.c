@@ -17,34 +17,6 @@ static void metrics_init(struct limiter_metrics *m)
 #include "limiter/metrics.def"
 }
 
-/* What an earlier process granted may still count: until it no longer can, nothing is granted. */
-static uint64_t closure_ms(const struct limiter *limiter)
-{
-    const struct engine_rules *rules = &limiter->policy->rules;
-    uint64_t longest_ms = rules->lease_ms;
-    for (size_t i = 0; i < store_resources(limiter->store); i++) {
-        const struct engine_resource *resource = store_resource_at(limiter->store, i);
-        uint64_t window_ms = resource->limits.window_ms + rules->guard_ms;
-        longest_ms = window_ms > longest_ms ? window_ms : longest_ms;
-    }
-    return longest_ms;
-}
-
-static void add_model(struct limiter *limiter, size_t i)
-{
-    const struct catalogue_model *model = &limiter->policy->catalogue->models[i];
-    struct engine_limits limits = policy_model(limiter->policy, model);
-    struct engine_resource *resource = store_resource_add(limiter->store, span_str(model->name),
-                                                          ENGINE_MODEL, &limits, 0, ENGINE_NEVER);
-    resource->health.gone = catalogue_lifecycle_at(model, clock_wall_ms() / 1000) == CATALOGUE_GONE;
-    limiter->models[i] = resource;
-    if (model->concurrency > ENGINE_LEASES_MOST) {
-        LOG(WARN, "concurrency is beyond what is counted, so it is no limit",
-            KV("model", model->name), KV("concurrency", model->concurrency),
-            KV("most", ENGINE_LEASES_MOST));
-    }
-}
-
 struct status limiter_new(const struct limiter_config *config, uint64_t (*clock_ms)(void),
                           char error_text[256], struct limiter **out)
 {
@@ -54,24 +26,18 @@ struct status limiter_new(const struct limiter_config *config, uint64_t (*clock_
     limiter->config = config;
     limiter->policy = policy;
     limiter->clock_ms = clock_ms;
+    limiter->wall_ms = clock_wall_ms;
     metrics_init(&limiter->metrics);
+    limiter->outputs = outputs_new(PAIRS_MOST);
 
-    uint64_t epoch;
     uint32_t instance;
-    hash_random(&epoch, sizeof(epoch));
     hash_random(&instance, sizeof(instance));
     limiter->stamp = (uint64_t)instance << 32;
-    size_t slots = 1 + policy->catalogue->n_models + config->tenant_pools;
-    limiter->store = store_new(slots, config->records, epoch);
-    limiter->outputs = outputs_new(PAIRS_MOST);
-    limiter->audit = audit_new(slots);
-    limiter->suite = store_resource_add(limiter->store, SPAN("suite"), ENGINE_POOL, &policy->suite,
-                                        0, ENGINE_NEVER);
-    for (size_t i = 0; i < policy->catalogue->n_models; i++) {
-        add_model(limiter, i);
-    }
-    if (!config->assume_new_store) {
-        limiter->suite->closed_until_ms = clock_ms() + closure_ms(limiter);
+    size_t resources = 1 + policy->catalogue->n_models + config->tenant_pools;
+    struct status s = limiter_begin(limiter, resources, error_text);
+    if (!status_ok(s)) {
+        limiter_free(limiter);
+        return s;
     }
     *out = limiter;
     return STATUS_SUCCESS;
@@ -89,10 +55,70 @@ void limiter_free(struct limiter *limiter)
     free(limiter);
 }
 
+/* --- steps -------------------------------------------------------------------------------------
+ */
+
+static void write_resource(const struct limiter *limiter, const struct engine_resource *resource)
+{
+    if (resource != NULL && resource->header.stamp == limiter->stamp) {
+        store_write(limiter->store, resource);
+    }
+}
+
+static void write_record(const struct limiter *limiter, const struct engine_record *record)
+{
+    if (record != NULL && record->header.stamp == limiter->stamp) {
+        store_write_record(limiter->store, record);
+    }
+}
+
+static void write_held(const struct limiter *limiter, struct engine_resource *const *held)
+{
+    for (size_t i = 0; i < ENGINE_HELD_MOST; i++) {
+        write_resource(limiter, held[i]);
+    }
+}
+
+static void write_acquire(const struct limiter *limiter, const struct engine_acquire *acquire)
+{
+    for (size_t i = 0; i < acquire->n_candidates; i++) {
+        write_resource(limiter, acquire->candidates[i].model);
+    }
+    for (size_t i = 0; i < acquire->n_pools; i++) {
+        write_resource(limiter, acquire->pools[i]);
+    }
+    write_record(limiter, acquire->record);
+}
+
+static void write_renew(const struct limiter *limiter, const struct engine_renew *renew)
+{
+    for (size_t i = 0; i < renew->n_leases; i++) {
+        write_held(limiter, renew->leases[i].held);
+        write_record(limiter, renew->leases[i].record);
+    }
+}
+
 uint64_t limiter_step(struct limiter *limiter, struct engine_event event)
 {
-    return engine_step(&limiter->policy->rules, limiter->clock_ms(), ++limiter->stamp, &event, 1);
+    uint64_t now_ms =
+        engine_step(&limiter->policy->rules, limiter->clock_ms(), ++limiter->stamp, &event, 1);
+    if (event.acquire != NULL) {
+        write_acquire(limiter, event.acquire);
+    } else if (event.report != NULL) {
+        write_held(limiter, event.report->held);
+        write_record(limiter, event.report->record);
+    } else if (event.renew != NULL) {
+        write_renew(limiter, event.renew);
+    } else {
+        write_resource(limiter, event.order->resource);
+        write_resource(limiter, event.order->suite);
+    }
+    store_commit(limiter->store);
+    return now_ms;
 }
+
+/* --- what there is -----------------------------------------------------------------------------
+ */
 
 bool limiter_tenant_valid(struct span tenant)
 {
@@ -132,6 +158,14 @@ bool limiter_tenant_pool(struct limiter *limiter, struct span tenant, bool make_
     return true;
 }
 
+/* Models retire while the process runs. */
+static void look_at_date(const struct limiter *limiter, size_t i)
+{
+    const struct catalogue_model *model = &limiter->policy->catalogue->models[i];
+    limiter->models[i]->health.retired =
+        catalogue_lifecycle_at(model, limiter->wall_ms() / 1000) == CATALOGUE_GONE;
+}
+
 bool limiter_model(const struct limiter *limiter, const char *name, size_t *out)
 {
     const struct catalogue *catalogue = limiter->policy->catalogue;
@@ -140,7 +174,15 @@ bool limiter_model(const struct limiter *limiter, const char *name, size_t *out)
         return false;
     }
     *out = (size_t)(model - catalogue->models);
+    look_at_date(limiter, *out);
     return true;
+}
+
+void limiter_look_at_dates(const struct limiter *limiter)
+{
+    for (size_t i = 0; i < limiter->policy->catalogue->n_models; i++) {
+        look_at_date(limiter, i);
+    }
 }
 
 void limiter_collect(void *arg)
@@ -148,8 +190,11 @@ void limiter_collect(void *arg)
     const struct limiter *limiter = arg;
     const struct limiter_metrics *m = &limiter->metrics;
     uint64_t now_ms = limiter->clock_ms();
-    for (size_t i = 0; i < store_resources(limiter->store); i++) {
+    for (size_t i = 0; i < store_slots(limiter->store); i++) {
         const struct engine_resource *resource = store_resource_at(limiter->store, i);
+        if (resource == NULL) {
+            continue;
+        }
         METRIC_SET(m->leases, engine_leases_live(resource, now_ms), resource->name);
         if (resource->kind == ENGINE_MODEL) {
             METRIC_SET(m->cooldown_level, resource->health.level, resource->name);

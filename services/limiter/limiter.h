@@ -7,7 +7,7 @@
 #ifndef PRISM_LIMITER_LIMITER_H
 #define PRISM_LIMITER_LIMITER_H
 
-#include "app/config.h"
+#include "app/service.h"
 #include "base/metric.h"
 #include "limiter/audit.h"
 #include "limiter/engine.h"
@@ -22,6 +22,8 @@ struct limiter_config {
 #include "app/common.def"
 #include "limiter/config.def"
 };
+
+extern const struct service_spec limiter_spec;
 
 struct limiter_metrics {
 #define METRIC(kind, name, labels, help) struct metric *name;
@@ -38,16 +40,27 @@ struct limiter {
     struct engine_resource *suite;
     struct engine_resource *models[CATALOGUE_MODELS_MOST]; /* as the catalogue has them */
     uint64_t (*clock_ms)(void);                            /* the authority's */
+    uint64_t (*wall_ms)(void);                             /* for the dates of the catalogue */
     uint64_t stamp;                                        /* of the last step */
 };
 
-/* config outlives the limiter. CONFIG_INVALID or FILE_UNREADABLE, detail in error_text. */
+/* config outlives the limiter. CONFIG_INVALID, FILE_UNREADABLE, STORE_FAILED or STORE_FULL, detail
+ * in error_text. */
 struct status limiter_new(const struct limiter_config *config, uint64_t (*clock_ms)(void),
                           char error_text[256], struct limiter **out) NODISCARD;
 void limiter_free(struct limiter *limiter); /* takes NULL */
 
-/* One event through the engine; returns the present it was decided at. */
+/* Part of limiter_new: takes in what the process before has left. */
+struct status limiter_begin(struct limiter *limiter, size_t resources,
+                            char error_text[256]) NODISCARD;
+
+/* One event through the engine; what it wrote is kept when this returns. Returns the present it was
+ * decided at. */
 uint64_t limiter_step(struct limiter *limiter, struct engine_event event);
+
+/* State was lost: a new epoch, and nothing is granted until all that was forgotten has aged out. */
+void limiter_lose(struct limiter *limiter, enum engine_loss loss);
+const char *limiter_loss_text(enum engine_loss loss); /* for people; "" for none */
 
 /* 1 to 63 of a-z, 0-9 and '-'. */
 bool limiter_tenant_valid(struct span tenant);
@@ -59,6 +72,9 @@ bool limiter_tenant_pool(struct limiter *limiter, struct span tenant, bool make_
 
 /* The place of a model in catalogue and models; false when there is none of that name. */
 bool limiter_model(const struct limiter *limiter, const char *name, size_t *out);
+
+/* Models whose date has come are retired; limiter_model does that for one. */
+void limiter_look_at_dates(const struct limiter *limiter);
 
 /* The service's rows for rpc_server. */
 extern const struct rpc_method limiter_methods[];

@@ -11,20 +11,6 @@
 #define DUMP_PAGE      (1u << 20)
 #define DUMP_RESOURCE  (400u << 10) /* more than one resource ever takes */
 
-static struct status find_shown(struct rpc *rpc, const char *name, struct engine_resource **out)
-{
-    struct limiter *limiter = rpc_service(rpc);
-    struct span span = span_str(name), prefix = SPAN("tenant:");
-    *out = store_resource(limiter->store, span);
-    if (*out == NULL && span_starts(span, prefix) &&
-        limiter_tenant_valid(span_from(span, prefix.len)) &&
-        !limiter_tenant_pool(limiter, span_from(span, prefix.len), true, out)) {
-        return request_no_room();
-    }
-    return *out != NULL ? STATUS_SUCCESS
-                        : rpc_not_found(rpc, REASON_RESOURCE_UNKNOWN, "resource", name);
-}
-
 /* Which resources a Peek shows: those it names, else those of its request, else all. */
 static struct status choose_shown(struct rpc *rpc, const Limiter__PeekRequest *request,
                                   const struct engine_acquire *acquire,
@@ -32,7 +18,7 @@ static struct status choose_shown(struct rpc *rpc, const Limiter__PeekRequest *r
 {
     const struct limiter *limiter = rpc_service(rpc);
     for (size_t i = 0; i < request->n_resources; i++) {
-        TRY(find_shown(rpc, request->resources[i], &shown[(*n)++]));
+        TRY(request_resource(rpc, request->resources[i], &shown[(*n)++]));
     }
     if (*n > 0) {
         return STATUS_SUCCESS;
@@ -43,9 +29,10 @@ static struct status choose_shown(struct rpc *rpc, const Limiter__PeekRequest *r
     for (size_t i = 0; i < acquire->n_pools; i++) {
         shown[(*n)++] = acquire->pools[i];
     }
-    for (size_t i = 0; acquire->n_candidates == 0 && i < store_resources(limiter->store); i++) {
-        if (*n < SHOWN_ALL_MOST) {
-            shown[(*n)++] = store_resource_at(limiter->store, i);
+    for (size_t i = 0; acquire->n_candidates == 0 && i < store_slots(limiter->store); i++) {
+        struct engine_resource *resource = store_resource_at(limiter->store, i);
+        if (resource != NULL && *n < SHOWN_ALL_MOST) {
+            shown[(*n)++] = resource;
         }
     }
     return STATUS_SUCCESS;
@@ -63,6 +50,7 @@ struct status look_peek(struct rpc *rpc, const void *message)
     }
     TRY(request_tenant(rpc, request->tenant, &tenant));
     uint64_t now_ms = limiter->clock_ms();
+    limiter_look_at_dates(limiter);
     Limiter__PeekResponse reply = LIMITER__PEEK_RESPONSE__INIT;
     if (request->n_candidates > 0) {
         TRY(request_acquire(rpc, request->candidates, request->n_candidates, tenant, &event));
@@ -104,15 +92,23 @@ static void dump_state(struct buf *out, const struct limiter *limiter,
     buf_addf(out, "resource=%s epoch=%" PRIu64 " seq=%" PRIu64 " last_now_ms=%" PRIu64 "\n",
              r->name, r->header.epoch, r->header.seq, r->last_now_ms);
     buf_addf(out,
-             "resource=%s requests=%" PRIu64 " tokens=%" PRIu64 " window_ms=%" PRIu64
-             " concurrency=%u burst=%u interval_ms=%" PRIu64 " cooldown_ms=%" PRIu64 "\n",
-             r->name, r->limits.requests, r->limits.tokens, r->limits.window_ms,
+             "resource=%s version=%" PRIu64 " requests=%" PRIu64 " tokens=%" PRIu64
+             " window_ms=%" PRIu64 " concurrency=%u burst=%u interval_ms=%" PRIu64
+             " cooldown_ms=%" PRIu64 "\n",
+             r->name, r->limits.version, r->limits.requests, r->limits.tokens, r->limits.window_ms,
              r->limits.concurrency, r->limits.pacer_burst, r->limits.pacer_interval_ms,
              r->limits.cooldown_ms);
     buf_addf(out,
              "resource=%s requests_left=%" PRIu64 " leases_left=%" PRIu64 " tokens_left=%" PRIi64
              " tat_ms=%" PRIu64 "\n",
              r->name, left.requests, left.leases, left.tokens, r->window.tat_ms);
+    if (r->closed) {
+        buf_addf(out, "resource=%s closed=1 note=%s\n", r->name, r->note);
+    }
+    if (r == limiter->suite) {
+        buf_addf(out, "resource=%s fence=%" PRIu64 " closed_until_ms=%" PRIu64 " loss=%s\n",
+                 r->name, r->fence, r->closed_until_ms, limiter_loss_text(r->loss));
+    }
 }
 
 static void dump_health(struct buf *out, const struct engine_resource *r)
@@ -120,10 +116,10 @@ static void dump_health(struct buf *out, const struct engine_resource *r)
     const struct engine_health *h = &r->health;
     buf_addf(out,
              "resource=%s generation=%" PRIu64 " cooldown_until_ms=%" PRIu64
-             " level=%u gone=%d breaker=%s open_until_ms=%" PRIu64 " probe_expires_ms=%" PRIu64
-             "\n",
-             r->name, h->generation, h->cooldown_until_ms, h->level, h->gone, breakers[h->breaker],
-             h->open_until_ms, h->probe_expires_ms);
+             " level=%u gone=%d retired=%d breaker=%s open_until_ms=%" PRIu64
+             " probe_expires_ms=%" PRIu64 "\n",
+             r->name, h->generation, h->cooldown_until_ms, h->level, h->gone, h->retired,
+             breakers[h->breaker], h->open_until_ms, h->probe_expires_ms);
     for (uint32_t i = 0; i < h->n_outcomes; i++) {
         buf_addf(out, "resource=%s outcome=%s at_ms=%" PRIu64 "\n", r->name,
                  h->outcomes[i].failed ? "failed" : "ok", h->outcomes[i].at_ms);
@@ -183,12 +179,13 @@ struct status look_dump(struct rpc *rpc, const void *message)
         return rpc_bad_field(rpc, "audit_entries", "must be at most 1000");
     }
     uint64_t now_ms = limiter->clock_ms();
+    limiter_look_at_dates(limiter);
     CLEANUP(buf_clear) struct buf text;
     buf_init(&text, DUMP_PAGE);
     Limiter__DumpResponse reply = LIMITER__DUMP_RESPONSE__INIT;
-    for (; slot < store_resources(limiter->store); slot++) {
+    for (; slot < store_slots(limiter->store); slot++) {
         const struct engine_resource *r = store_resource_at(limiter->store, slot);
-        if (!dumped(request, r)) {
+        if (r == NULL || !dumped(request, r)) {
             continue;
         }
         if (text.len > DUMP_PAGE - DUMP_RESOURCE) {

@@ -1,64 +1,7 @@
 /* prism-limiter: the process. */
-#include "app/service.h"
-#include "base/clock.h"
-#include "base/log.h"
 #include "limiter/limiter.h"
-#include "prism/limiter/v1/limiter.pb-c.h"
-
-static const struct config_row rows[] = {
-#define CONFIG(...)  CONFIG_ROW(struct limiter_config, __VA_ARGS__)
-#define CONFIG_ALIAS CONFIG_ROW_ALIAS
-/* clang-format off */
-#include "app/common.def"
-#include "limiter/config.def"
-    /* clang-format on */
-};
-
-static struct status start(struct app *app, const void *config, void **state) PARKS
-{
-    static struct rpc_service services[1]; /* outlives the server */
-    char *error_text = arena_alloc(app_arena(app), 256);
-    struct limiter *limiter;
-    TRY(limiter_new(config, clock_boot_ms, error_text, &limiter));
-    metric_on_collect(limiter_collect, limiter);
-    if (limiter->suite->closed_until_ms > 0) {
-        LOG(WARN, "nothing is granted yet: calls of an earlier process may still count",
-            KV("ms", limiter->suite->closed_until_ms - clock_boot_ms()));
-    }
-    LOG(INFO, "limits", KV("catalogue", limiter->policy->catalogue->source),
-        KV("models", limiter->policy->catalogue->n_models),
-        KV("requests", limiter->policy->suite.requests),
-        KV("window_ms", limiter->policy->suite.window_ms),
-        KV("concurrency", limiter->policy->suite.concurrency),
-        KV("tokens", limiter->policy->suite.tokens));
-    services[0] = (struct rpc_service){&limiter__limiter_service__descriptor, limiter_methods,
-                                       limiter_n_methods, limiter};
-    app_serve(app, services, ARRAY_LEN(services));
-    *state = limiter;
-    return STATUS_SUCCESS;
-}
-
-static void stop(struct app *app, void *state) PARKS
-{
-    (void)app;
-    limiter_free(state);
-}
 
 int main(int argc, char **argv)
 {
-    static const struct service_spec spec = {
-        .config = {.program = "prism-limiter",
-                   .env = "PRISM_LIMITER_",
-                   .about = "Decides which call may go to which model now, and says when for those "
-                            "that may not: one place for every limit that is shared.",
-                   .usage = "",
-                   .rows = rows,
-                   .n_rows = ARRAY_LEN(rows)},
-        .config_size = sizeof(struct limiter_config),
-        .address_offset = offsetof(struct limiter_config, listen),
-        .admin_offset = offsetof(struct limiter_config, admin),
-        .start = start,
-        .stop = stop,
-    };
-    return service_main(argc, argv, &spec);
+    return service_main(argc, argv, &limiter_spec);
 }

@@ -44,7 +44,7 @@ static uint64_t scaled(const struct limiter_config *config, uint64_t ms)
 static struct engine_limits limits_of(const struct limiter_config *config, const struct pool *pool)
 {
     struct engine_limits limits = {
-        .version = 1,
+        .version = ENGINE_VERSION_FIRST,
         .requests = pool->requests,
         .tokens = pool->tokens,
         .window_ms = scaled(config, pool->window_ms),

@@ -7,6 +7,7 @@ static const struct {
     const char *name;
 } reasons[] = {
     {ENGINE_REASON_MODEL_GONE, "MODEL_GONE"},
+    {ENGINE_REASON_CLOSED, "CLOSED"},
     {ENGINE_REASON_STATE_LOST, "STATE_LOST"},
     {ENGINE_REASON_COOLDOWN, "COOLDOWN"},
     {ENGINE_REASON_BREAKER_OPEN, "BREAKER_OPEN"},
@@ -22,6 +23,7 @@ static const struct {
 #define SAME(engine, wire)                                                                         \
     _Static_assert((int)ENGINE_##engine == (int)LIMITER__##wire, "number of " #engine)
 SAME(REASON_MODEL_GONE, REASON__REASON_MODEL_GONE);
+SAME(REASON_CLOSED, REASON__REASON_CLOSED);
 SAME(REASON_STATE_LOST, REASON__REASON_STATE_LOST);
 SAME(REASON_COOLDOWN, REASON__REASON_COOLDOWN);
 SAME(REASON_BREAKER_OPEN, REASON__REASON_BREAKER_OPEN);
@@ -155,8 +157,11 @@ Limiter__ResourceState reply_state(const struct limiter *limiter,
 {
     const struct engine_health *health = &resource->health;
     *until_ms = 0;
-    if (health->gone) {
+    if (health->gone || health->retired) {
         return LIMITER__RESOURCE_STATE__RESOURCE_STATE_GONE;
+    }
+    if (resource->closed) {
+        return LIMITER__RESOURCE_STATE__RESOURCE_STATE_CLOSED;
     }
     if (now_ms < limiter->suite->closed_until_ms) {
         *until_ms = limiter->suite->closed_until_ms;
@@ -188,6 +193,8 @@ const char *reply_state_name(Limiter__ResourceState state)
         return "HALF_OPEN";
     case LIMITER__RESOURCE_STATE__RESOURCE_STATE_GONE:
         return "GONE";
+    case LIMITER__RESOURCE_STATE__RESOURCE_STATE_CLOSED:
+        return "CLOSED";
     case LIMITER__RESOURCE_STATE__RESOURCE_STATE_STATE_LOST:
         return "STATE_LOST";
     default:
@@ -220,11 +227,14 @@ Limiter__Resource *reply_resource(struct arena *arena, const struct limiter *lim
                                               : LIMITER__RESOURCE_KIND__RESOURCE_KIND_MODEL;
     out->state = reply_state(limiter, resource, now_ms, &until_ms);
     out->state_ms = until_ms > now_ms ? until_ms - now_ms : 0;
+    out->note = out->state == LIMITER__RESOURCE_STATE__RESOURCE_STATE_STATE_LOST
+                    ? (char *)limiter_loss_text(limiter->suite->loss)
+                    : (char *)resource->note;
     out->limits = l;
     out->limits_version = limits->version;
     out->remaining = remaining_of(arena, resource, &left);
     out->live_leases = engine_leases_live(resource, now_ms);
-    out->epoch = resource->header.epoch;
+    out->epoch = limiter->suite->header.epoch;
     out->seq = resource->header.seq;
     if (resource->kind == ENGINE_MODEL) {
         out->generation = health->generation;

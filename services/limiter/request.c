@@ -28,6 +28,23 @@ struct status request_no_room(void)
     return status_retry(REASON_OVERLOADED, BUSY_RETRY_MS, "no room for another request or tenant");
 }
 
+struct status request_resource(struct rpc *rpc, const char *name, struct engine_resource **out)
+{
+    struct limiter *limiter = rpc_service(rpc);
+    struct span span = span_str(name), prefix = SPAN("tenant:");
+    struct engine_resource *resource = store_resource(limiter->store, span);
+    if (resource == NULL && span_starts(span, prefix) &&
+        limiter_tenant_valid(span_from(span, prefix.len)) &&
+        !limiter_tenant_pool(limiter, span_from(span, prefix.len), true, &resource)) {
+        return request_no_room();
+    }
+    if (resource == NULL) {
+        return rpc_not_found(rpc, REASON_RESOURCE_UNKNOWN, "resource", name);
+    }
+    *out = resource;
+    return STATUS_SUCCESS;
+}
+
 static struct status take_tokens(struct rpc *rpc, const Limiter__TokenEstimate *tokens,
                                  struct estimate_tokens *out)
 {
@@ -65,6 +82,10 @@ static struct status take_candidate(struct rpc *rpc, const Limiter__Candidate *c
     out->model_charge = estimate_model_charge(&tokens, &model->estimate, q95);
     out->pool_charge =
         estimate_pool_charge(&tokens, q95 > 0 ? q95 : model->estimate.expected_output);
+    out->model_prompt =
+        estimate_model_settled(&model->estimate, tokens.input, tokens.cache_write, 0);
+    out->pool_prompt =
+        estimate_pool_settled(tokens.input, tokens.cache_read, tokens.cache_write, 0);
     return STATUS_SUCCESS;
 }
 
@@ -93,6 +114,7 @@ struct status request_acquire(struct rpc *rpc, Limiter__Candidate *const *candid
     return STATUS_SUCCESS;
 }
 
+/* Some of what a record holds may be gone: a model that the catalogue no longer has. */
 bool request_held(struct limiter *limiter, const struct engine_record *record, const char *model,
                   struct span tenant, struct engine_resource **held)
 {

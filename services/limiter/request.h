@@ -17,6 +17,10 @@ bool request_id(ProtobufCBinaryData data, struct engine_id *out);
 /* The one that is given, else the caller's. */
 struct status request_tenant(struct rpc *rpc, const char *given, struct span *out) NODISCARD;
 
+/* The resource of that name; a tenant's pool is made on first use. RESOURCE_UNKNOWN. */
+struct status request_resource(struct rpc *rpc, const char *name,
+                               struct engine_resource **out) NODISCARD;
+
 /* Where it could go and what it would cost; id, session and record are the caller's to add. */
 struct status request_acquire(struct rpc *rpc, Limiter__Candidate *const *candidates, size_t n,
                               struct span tenant, struct engine_acquire *out) NODISCARD;

@@ -18,6 +18,12 @@
     "  section FILE          analyse a text as one section, without a task\n"                      \
     "  models                the models: tier, lifecycle, state, price\n"                          \
     "  quota                 limits, and what is left of them\n"                                   \
+    "  quota set RESOURCE LIMIT=VALUE...\n"                                                        \
+    "                        change limits: requests, window, concurrency, tokens, burst,\n"       \
+    "                        interval; what is not named stays, 0 is no limit\n"                   \
+    "  quota close RESOURCE  refuse everything there, with a --note for people\n"                  \
+    "  quota open RESOURCE   close a model's circuit breaker: calls flow again\n"                  \
+    "  quota reopen RESOURCE admit calls to what was closed or is gone\n"                          \
     "  tasks list            the latest tasks\n"                                                   \
     "  tasks get NAME        a task and its results\n"                                             \
     "  tasks watch NAME      its events, resumed where the stream breaks, then the report\n"       \
@@ -106,17 +112,29 @@ struct command {
     const char *noun;
     const char *verb;     /* NULL: none */
     const char *argument; /* NULL: none */
+    bool more;            /* takes further ones behind it */
     int (*run)(struct cli *cli, char **args) PARKS;
 };
 
 static const struct command commands[] = {
-    {"analyze", NULL, "FILE", analyze_run},      {"section", NULL, "FILE", section_run},
-    {"models", NULL, NULL, models_run},          {"quota", NULL, NULL, quota_run},
-    {"tasks", "list", NULL, tasks_list_run},     {"tasks", "get", "NAME", tasks_get_run},
-    {"tasks", "watch", "NAME", tasks_watch_run}, {"tasks", "cancel", "NAME", tasks_cancel_run},
-    {"bench", "echo", NULL, bench_echo_run},     {"bench", "router", NULL, bench_router_run},
-    {"bench", "direct", NULL, bench_direct_run}, {"bench", "limiter", NULL, bench_limiter_run},
-    {"bench", "submit", NULL, bench_submit_run}, {"bench", "streams", NULL, bench_streams_run},
+    {"analyze", NULL, "FILE", false, analyze_run},
+    {"section", NULL, "FILE", false, section_run},
+    {"models", NULL, NULL, false, models_run},
+    {"quota", NULL, NULL, false, quota_run},
+    {"quota", "set", "RESOURCE", true, quota_set_run},
+    {"quota", "close", "RESOURCE", false, quota_close_run},
+    {"quota", "open", "RESOURCE", false, quota_open_run},
+    {"quota", "reopen", "RESOURCE", false, quota_reopen_run},
+    {"tasks", "list", NULL, false, tasks_list_run},
+    {"tasks", "get", "NAME", false, tasks_get_run},
+    {"tasks", "watch", "NAME", false, tasks_watch_run},
+    {"tasks", "cancel", "NAME", false, tasks_cancel_run},
+    {"bench", "echo", NULL, false, bench_echo_run},
+    {"bench", "router", NULL, false, bench_router_run},
+    {"bench", "direct", NULL, false, bench_direct_run},
+    {"bench", "limiter", NULL, false, bench_limiter_run},
+    {"bench", "submit", NULL, false, bench_submit_run},
+    {"bench", "streams", NULL, false, bench_streams_run},
 };
 
 static int misuse(struct cli *cli, const char *what, const char *why)
@@ -155,7 +173,7 @@ static int run(struct cli *cli, const struct command *command, char **args)
         return misuse(cli, name, arena_printf(cli->arena, "%s is missing", command->argument));
     }
     size_t most = command->argument != NULL;
-    if (n > most) {
+    if (n > most && !command->more) {
         return misuse(cli, args[most], "one argument too many");
     }
     return command->run(cli, args);
@@ -166,7 +184,8 @@ int command_run(struct cli *cli, char **words)
     if (words[0] == NULL) {
         return misuse(cli, "nothing to do", "a command is missing");
     }
-    bool known = false;
+    const struct command *plain = NULL; /* the noun alone */
+    bool known = false, verbs = false;
     for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
         const struct command *command = &commands[i];
         if (strcmp(words[0], command->noun) != 0) {
@@ -174,11 +193,16 @@ int command_run(struct cli *cli, char **words)
         }
         known = true;
         if (command->verb == NULL) {
-            return run(cli, command, words + 1);
+            plain = command;
+            continue;
         }
+        verbs = true;
         if (words[1] != NULL && strcmp(words[1], command->verb) == 0) {
             return run(cli, command, words + 2);
         }
+    }
+    if (plain != NULL && (words[1] == NULL || !verbs)) {
+        return run(cli, plain, words + 1);
     }
     if (!known) {
         return unknown(cli, words[0], NULL);

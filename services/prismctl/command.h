@@ -19,13 +19,18 @@ enum config_outcome command_load(int argc, char **argv, char **envp, struct aren
 /* In a task, between cli_begin and cli_end. Returns the exit code. */
 int command_run(struct cli *cli, char **words) PARKS;
 
-/* --- the commands: args has as many as the table says ------------------------------------------
+/* --- the commands: args has as many as the table says, and ends with NULL
+ * ------------------------------------------
  */
 
 int analyze_run(struct cli *cli, char **args) PARKS;
 int section_run(struct cli *cli, char **args) PARKS;
 int models_run(struct cli *cli, char **args) PARKS;
 int quota_run(struct cli *cli, char **args) PARKS;
+int quota_set_run(struct cli *cli, char **args) PARKS;
+int quota_close_run(struct cli *cli, char **args) PARKS;
+int quota_open_run(struct cli *cli, char **args) PARKS;
+int quota_reopen_run(struct cli *cli, char **args) PARKS;
 int tasks_list_run(struct cli *cli, char **args) PARKS;
 int tasks_get_run(struct cli *cli, char **args) PARKS;
 int tasks_watch_run(struct cli *cli, char **args) PARKS;

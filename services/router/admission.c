@@ -227,6 +227,22 @@ static Limiter__AcquireRequest *acquire_request(struct router *router, const str
     return request;
 }
 
+/* What the verdict says was charged, for who must tell a limiter that has forgotten. */
+static void take_holdings(const struct plan *plan, const Limiter__Verdict *v, struct grant *grant)
+{
+    for (size_t i = 0; i < v->n_judged && grant->n_holdings < ROUTER_HOLDINGS_MOST; i++) {
+        const Limiter__Judgement *j = v->judged[i];
+        if (j->n_reasons == 0) {
+            grant->holdings[grant->n_holdings++] = (struct holding){
+                .resource = arena_string(plan->arena, span_str(j->resource)),
+                .charge = j->charge,
+                .epoch = j->epoch,
+                .seq = j->seq,
+            };
+        }
+    }
+}
+
 static void grant_fill(struct router *router, struct plan *plan, const Limiter__Verdict *v,
                        const uint8_t *id, uint64_t sent_ms, struct candidate *chosen,
                        struct grant *grant)
@@ -241,6 +257,7 @@ static void grant_fill(struct router *router, struct plan *plan, const Limiter__
     };
     memcpy(grant->id, id, ROUTER_ID_SIZE);
     list_init(&grant->link);
+    take_holdings(plan, v, grant);
 }
 
 /* One question to the limiter. *verdict lives in arena. */

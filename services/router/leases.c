@@ -1,7 +1,8 @@
 /*
  * Leases of this process: one Renew for all of them every few seconds, and the fence. A lease that
  * was not renewed in time is taken for lost a guard before the limiter gives it to somebody else;
- * its call is stopped, so that really running calls never exceed what was granted.
+ * its call is stopped, so that really running calls never exceed what was granted. With on_fence
+ * finish it runs to its end instead, and goes on asking for its lease while nobody has refused it.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -25,9 +26,29 @@ struct leases {
     struct op ended;
 };
 
+static bool calls_finish(const struct leases *leases)
+{
+    return strcmp(leases->router->config->on_fence, "finish") == 0;
+}
+
+/* The limiter has it no longer. */
 static void lose(struct leases *leases, struct grant *grant)
 {
-    METRIC_ADD(leases->router->metrics.leases_lost_total, 1);
+    METRIC_ADD(leases->router->metrics.leases_lost_total, 1, "lost");
+    leases_drop(leases, grant);
+    if (!calls_finish(leases)) {
+        task_cancel(grant->task, status_of(REASON_LEASE_LOST, NULL));
+    }
+}
+
+/* Nobody has said that it is lost, but soon it may be. */
+static void cut_off(struct leases *leases, struct grant *grant)
+{
+    METRIC_ADD(leases->router->metrics.leases_lost_total, 1, "fenced");
+    if (calls_finish(leases)) {
+        grant->lost_at_ms = UINT64_MAX;
+        return;
+    }
     leases_drop(leases, grant);
     task_cancel(grant->task, status_of(REASON_LEASE_LOST, NULL));
 }
@@ -55,7 +76,7 @@ static void fence(struct timer *timer)
     LIST_EACH (it, &leases->held) {
         struct grant *grant = CONTAINER_OF(it, struct grant, link);
         if (grant->lost_at_ms <= now) {
-            lose(leases, grant);
+            cut_off(leases, grant);
         }
     }
     set_fence(leases);
@@ -64,6 +85,22 @@ static void fence(struct timer *timer)
 static ProtobufCBinaryData id_of(uint8_t *id)
 {
     return (ProtobufCBinaryData){ROUTER_ID_SIZE, id};
+}
+
+/* All of a lease is copied: the grant may be gone while the request is on its way. */
+static Limiter__Holding **holding_rows(const struct grant *grant, struct arena *arena)
+{
+    Limiter__Holding **rows = ARENA_ARRAY(arena, Limiter__Holding *, grant->n_holdings);
+    for (size_t i = 0; i < grant->n_holdings; i++) {
+        const struct holding *holding = &grant->holdings[i];
+        rows[i] = ARENA_NEW(arena, Limiter__Holding);
+        limiter__holding__init(rows[i]);
+        rows[i]->resource = arena_string(arena, span_str(holding->resource));
+        rows[i]->charge = holding->charge;
+        rows[i]->epoch = holding->epoch;
+        rows[i]->seq = holding->seq;
+    }
+    return rows;
 }
 
 /* Some of the leases that were not in a request since the one numbered `since`. */
@@ -81,12 +118,13 @@ static void add_rows(struct leases *leases, uint64_t since, struct arena *arena,
         }
         Limiter__Lease *row = ARENA_NEW(arena, Limiter__Lease);
         limiter__lease__init(row);
-        /* Copied: the grant may be gone while the request is on its way. */
         row->id = id_of((uint8_t *)arena_copy(arena, span_of(grant->id, ROUTER_ID_SIZE)).at);
         row->fence = grant->fence;
         row->model = arena_string(arena, span_str(grant->candidate->resource));
         row->tenant = arena_string(arena, span_str(grant->tenant));
         row->output_tokens = grant->output_tokens;
+        row->holdings = holding_rows(grant, arena);
+        row->n_holdings = grant->n_holdings;
         request->leases[request->n_leases++] = row;
         grant->renewal = leases->requests;
     }

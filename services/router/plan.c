@@ -44,8 +44,17 @@ static bool wanted(const Router__Generation *g, const struct catalogue_model *mo
     return g->n_tiers == 0 && model->tier > 0;
 }
 
-static void choose(struct router *router, struct plan *plan)
+struct choice {
+    struct router *router;
+    struct plan *plan;
+};
+
+/* Any thread: the task waits, its plan and arena are left alone, and router is read only. */
+static void choose(void *arg)
 {
+    const struct choice *choice = arg;
+    struct router *router = choice->router;
+    struct plan *plan = choice->plan;
     const Router__Generation *g = plan->generation;
     for (size_t i = 0; i < g->n_models; i++) {
         consider(router, plan, models_find(plan->catalogue, g->models[i]));
@@ -84,7 +93,8 @@ struct status plan_make(struct router *router, const Router__Generation *g, cons
     } else {
         hash_random(plan->call_id, ROUTER_ID_SIZE);
     }
-    choose(router, plan);
+    struct choice choice = {router, plan};
+    TRY(loop_work_over(reshape_bytes(g), choose, &choice));
     plan->n_unfit = plan->n_skipped;
     if (plan->n_candidates > 0) {
         return STATUS_SUCCESS;
@@ -116,9 +126,23 @@ static size_t candidates_in(const struct plan *plan)
     return n;
 }
 
+/* Every model that may come back was throttled: the limiter knows how long each of them rests. */
+static bool all_throttled(const struct plan *plan)
+{
+    for (size_t i = 0; i < plan->n_candidates; i++) {
+        const struct candidate *c = &plan->candidates[i];
+        if (!c->out_for_good && c->out != REASON_TIER_THROTTLED &&
+            c->out != REASON_TIER_THROTTLED_DAILY) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* The whole chain failed: everything that may come back does, after a wait. */
 static bool next_round(struct router *router, struct plan *plan, struct status *s) PARKS
 {
+    bool known = all_throttled(plan);
     for (size_t i = 0; i < plan->n_candidates; i++) {
         if (!plan->candidates[i].out_for_good) {
             plan->candidates[i].out = REASON_NONE;
@@ -129,6 +153,10 @@ static bool next_round(struct router *router, struct plan *plan, struct status *
             REASON_NO_TIER_AVAILABLE,
             arena_printf(plan->arena, "no model is left; the last one said: %s", status_text(*s)));
         return false;
+    }
+    if (known) {
+        task_yield(); /* the report of the last attempt goes first */
+        return true;
     }
     uint32_t random;
     hash_random(&random, sizeof(random));

@@ -32,7 +32,7 @@ struct records {
     uint64_t sequence;
     uint64_t dropped;
     struct task *task;
-    struct op *wake; /* what the task waits for while the spool is empty */
+    struct bell news; /* there is something to send, or the end has come */
     struct op ended;
     uint64_t stop_ms; /* loop time by which the task ends, 0: not stopping */
 };
@@ -57,15 +57,6 @@ static Google__Protobuf__Timestamp *timestamp(struct arena *arena, uint64_t wall
 static ProtobufCBinaryData digest(const uint8_t *bytes, bool there)
 {
     return (ProtobufCBinaryData){there ? 32 : 0, (uint8_t *)bytes};
-}
-
-static void wake(struct records *records)
-{
-    if (records->wake != NULL) {
-        struct op *op = records->wake;
-        records->wake = NULL;
-        op_done(op, STATUS_SUCCESS);
-    }
 }
 
 void records_add(struct router *router, const struct plan *plan, struct status s,
@@ -107,7 +98,7 @@ void records_add(struct router *router, const struct plan *plan, struct status s
     list_push_back(&records->spool, &spooled->link);
     records->n++;
     show(records);
-    wake(records);
+    bell_ring(&records->news);
 }
 
 static Analyzer__CallRecord **batch(struct records *records, struct arena *arena, size_t *n)
@@ -161,22 +152,6 @@ static bool send_batch(struct records *records) PARKS
     return true;
 }
 
-static void wake_cancel(struct op *op)
-{
-    op_done(op, STATUS_SUCCESS);
-}
-
-/* Until there is something to send, or the end. */
-static void wait_for_more(struct records *records) PARKS
-{
-    struct op op;
-    op_init(&op, records->router->loop, wake_cancel, NULL);
-    records->wake = &op;
-    struct status s = op_wait(&op);
-    records->wake = NULL;
-    (void)s; /* either way the spool is looked at again */
-}
-
 static void run(void *arg) PARKS
 {
     struct records *records = arg;
@@ -186,7 +161,9 @@ static void run(void *arg) PARKS
             if (stopping) {
                 break;
             }
-            wait_for_more(records);
+            bool news;
+            struct status s = bell_wait_until(&records->news, UINT64_MAX, &news);
+            (void)s; /* either way the spool is looked at again */
             continue;
         }
         if (send_batch(records)) {
@@ -221,7 +198,7 @@ void records_stop(struct records *records)
         return;
     }
     records->stop_ms = loop_now_ms(records->router->loop) + STOP_MS;
-    wake(records);
+    bell_ring(&records->news);
     struct status s = op_wait_firmly(&records->ended);
     check(status_ok(s));
     if (records->n > 0) {

@@ -429,10 +429,24 @@ static struct status exchange(struct relay *r, struct span body) PARKS
     return status_copy(s, r->plan->arena);
 }
 
-static void take_hashes(struct relay *r, struct span body, struct record_hashes *hashes)
+struct body_making {
+    const Router__Generation *generation;
+    const struct candidate *candidate;
+    struct buf *body;
+    struct record_hashes *hashes;
+};
+
+/* Any thread: the task waits. */
+static void make_body(void *arg)
 {
-    hash_sha256(body, hashes->prompt);
-    hashes->has_prompt = true;
+    const struct body_making *making = arg;
+    reshape_add_body(making->body, making->generation, making->candidate);
+    hash_sha256(buf_span(making->body), making->hashes->prompt);
+    making->hashes->has_prompt = true;
+}
+
+static void take_hashes(struct relay *r, struct record_hashes *hashes)
+{
     hashes->has_thinking = r->has_thinking;
     hashes->has_answer = r->has_answer;
     hash_sha256_end(r->thinking, hashes->thinking);
@@ -504,13 +518,15 @@ struct status relay(struct router *router, struct plan *plan, struct grant *gran
     plan->first_token_ms = 0; /* of an attempt that broke */
 
     leases_hold(router->leases, grant);
-    reshape_add_body(&body, plan->generation, grant->candidate);
-    struct status s = buf_ok(&body)
-                          ? attempt_run(&r, buf_span(&body))
+    struct body_making making = {plan->generation, grant->candidate, &body, hashes};
+    struct status s = loop_work_over(reshape_bytes(plan->generation), make_body, &making);
+    if (status_ok(s)) {
+        s = buf_ok(&body) ? attempt_run(&r, buf_span(&body))
                           : status_of(REASON_MESSAGE_TOO_LARGE, "the prompt is larger than 25 MB");
+    }
     attempt->reason = s.reason;
     leases_drop(router->leases, grant);
-    take_hashes(&r, buf_span(&body), hashes);
+    take_hashes(&r, hashes);
     account(&r);
     buf_clear(&r.start);
     buf_clear(&r.partial);

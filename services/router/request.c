@@ -65,8 +65,17 @@ static bool is_text(const Router__ContentBlock *block)
            block->block_case == ROUTER__CONTENT_BLOCK__BLOCK_TEXT_BYTES;
 }
 
-static void check_content(struct violations *v, const Router__Generation *g)
+struct content_check {
+    struct violations *violations;
+    const Router__Generation *generation;
+};
+
+/* Any thread: the task waits and leaves its arena alone. */
+static void check_content(void *arg)
 {
+    const struct content_check *check = arg;
+    struct violations *v = check->violations;
+    const Router__Generation *g = check->generation;
     size_t cache_points = 0;
     if (g->n_system > SYSTEM_MOST) {
         violate(v, "generation.system", "more than 16 blocks");
@@ -180,7 +189,8 @@ struct status request_check(struct rpc *rpc, const char *tenant, const Router__G
         violate(v, "generation", "is required");
     } else {
         check_numbers(v, g);
-        check_content(v, g);
+        struct content_check content = {v, g};
+        TRY(loop_work_over(reshape_bytes(g), check_content, &content));
     }
     if (v->n > 0) {
         struct status_more *more = ARENA_NEW(v->arena, struct status_more);

@@ -172,6 +172,20 @@ static struct span block_text(const Router__ContentBlock *block)
     return SPAN_NONE;
 }
 
+size_t reshape_bytes(const Router__Generation *g)
+{
+    size_t bytes = 0;
+    for (size_t i = 0; i < g->n_system; i++) {
+        bytes += block_text(g->system[i]).len;
+    }
+    for (size_t i = 0; i < g->n_messages; i++) {
+        for (size_t k = 0; k < g->messages[i]->n_content; k++) {
+            bytes += block_text(g->messages[i]->content[k]).len;
+        }
+    }
+    return bytes;
+}
+
 uint64_t reshape_input_tokens(const Router__Generation *g, const struct catalogue_model *model)
 {
     uint64_t tokens = g->n_system > 0 ? ESTIMATE_SYSTEM : 0;

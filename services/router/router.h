@@ -42,6 +42,8 @@ struct router_metrics {
 #include "router/metrics.def"
 };
 
+extern const struct service_spec router_spec;
+
 struct leases;
 struct map;
 struct records;
@@ -60,10 +62,8 @@ struct router {
     struct leases *leases;
     struct records *records;
     uint8_t session[ROUTER_ID_SIZE]; /* this process, for limiter and ledger */
-    struct task *peers;              /* watches the limiter's channel */
-    struct op peers_ended;
-    size_t handed_over;  /* settlements on their way; drain waits for them */
-    struct map *running; /* call id -> plan */
+    size_t handed_over;              /* settlements on their way; drain waits for them */
+    struct map *running;             /* call id -> plan */
     size_t upstream_open;
 };
 
@@ -127,11 +127,11 @@ struct plan {
 
 /* Checks the request as a whole: BAD_REQUEST with all its field violations, MODEL_UNKNOWN. */
 struct status request_check(struct rpc *rpc, const char *tenant, const Router__Generation *g,
-                            const struct router *router, const char **tenant_out) NODISCARD;
+                            const struct router *router, const char **tenant_out) NODISCARD PARKS;
 
 /* Candidates in order, each reshaped; CONTEXT_WINDOW_EXCEEDED when the prompt fits none. */
 struct status plan_make(struct router *router, const Router__Generation *g, const char *tenant,
-                        struct arena *arena, struct plan *plan) NODISCARD;
+                        struct arena *arena, struct plan *plan) NODISCARD PARKS;
 void plan_drop(struct plan **plan); /* for CLEANUP: gives the catalogue back */
 
 /* What follows an attempt that ended with s: true when there is to be another one. Reads the class
@@ -149,10 +149,23 @@ void reshape(const struct router *router, const Router__Generation *g,
 void reshape_add_body(struct buf *out, const Router__Generation *g,
                       const struct candidate *candidate);
 
+/* Bytes of the content, for who must know whether that is much. */
+size_t reshape_bytes(const Router__Generation *g);
+
 /* Estimated prompt tokens at a model. */
 uint64_t reshape_input_tokens(const Router__Generation *g, const struct catalogue_model *model);
 
 /* --- admission -------------------------------------------------------------------------------- */
+
+/* What a grant holds at one resource of the limiter. */
+struct holding {
+    const char *resource;
+    uint64_t charge;
+    uint64_t epoch;
+    uint64_t seq;
+};
+
+#define ROUTER_HOLDINGS_MOST 4
 
 struct grant {
     struct list link; /* in leases */
@@ -163,6 +176,8 @@ struct grant {
     uint64_t generation;
     uint64_t use_by_ms;  /* loop time: not dispatched later than this */
     uint64_t lost_at_ms; /* loop time: by then the call must have stopped, unless renewed */
+    struct holding holdings[ROUTER_HOLDINGS_MOST];
+    size_t n_holdings;
     struct task *task;
     uint64_t output_tokens; /* so far, for Renew */
     uint64_t renewal;       /* number of the Renew that it was in last */

@@ -126,7 +126,7 @@ bool sheet_read(const struct sheet *sheet, struct span yaml, struct arena *arena
 {
     struct reading r = {sheet, arena, error};
     const struct yaml *root;
-    const struct yaml *list;
+    const struct yaml *list = NULL;
     if (yaml.len > SHEET_MOST) {
         return sheet_refuse(error, 0, "%s has at most %u bytes", sheet->whole, SHEET_MOST);
     }

@@ -1,6 +1,7 @@
 /* YAML, and everything that is loaded from it: a program's options, the catalogue, the limiter's
- * policy, the simulator's fault plan. What is refused is said with its place; options that load are
- * printed as a file that loads as the same. */
+ * policy, the simulator's plans of faults, quotas and latency. What is refused is said with its
+ * place; options that load are printed as a file that loads as the same. */
+#include <math.h>
 #include <stdio.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -12,9 +13,12 @@
 #include "fuzz.h"
 #include "limiter/limiter.h"
 #include "simulator/faults.h"
+#include "simulator/latency.h"
+#include "simulator/quota.h"
 
 #define TREE_MEMORY    (64u << 20)
 #define OPTIONS_MEMORY (4u << 20)
+#define MODEL          "us.anthropic.claude-sonnet-4-6"
 
 static const struct config_row rows[] = {
 #define CONFIG(...)  CONFIG_ROW(struct limiter_config, __VA_ARGS__)
@@ -228,10 +232,50 @@ static void check_faults(struct span text)
     CLEANUP(arena_drop) struct arena *arena = arena_new(1u << 20);
     for (size_t i = 0; i < 8; i++) {
         struct fault fault;
-        fault_plan_next(plan, SPAN("us.anthropic.claude-sonnet-4-6"), i % 2 == 0, arena, &fault);
+        fault_plan_next(plan, SPAN(MODEL), i % 2 == 0, arena, &fault);
         check(fault.action != FAULT_STATUS || fault.refusal.code >= 400);
     }
     fault_plan_free(plan);
+}
+
+/* Ten calls of a model, one after the other, each refused or settled. */
+static void check_quotas(struct span text)
+{
+    struct yaml_error error = {0};
+    struct quota_options options = {.speed = 1, .serial = 1, .now_us = 1};
+    struct quota_plan *plan = quota_plan_new(text, &options, &error);
+    if (plan == NULL) {
+        check(error.text[0] != '\0');
+        return;
+    }
+    bool profile;
+    const struct model *model = model_find(SPAN(MODEL), &profile);
+    const struct quota_tokens tokens = {.input = 1000, .cache_write = 10, .max_tokens = 500};
+    for (uint64_t now_us = 1; now_us < 100000000; now_us += 10000000) {
+        struct quota_charge charge = {0};
+        enum quota_verdict verdict = quota_plan_reserve(plan, model, SPAN(MODEL), SPAN("us-east-2"),
+                                                        &tokens, now_us, &charge);
+        quota_plan_progress(plan, &charge, 100, now_us + 10);
+        uint64_t cost = quota_plan_settle(plan, &charge, 300, now_us + 20);
+        check(verdict == QUOTA_ADMITTED || cost == 0);
+    }
+    quota_plan_free(plan);
+}
+
+static void check_latency(struct span text)
+{
+    struct yaml_error error = {0};
+    struct latency_plan *plan = latency_plan_new(text, 1, &error);
+    if (plan == NULL) {
+        check(error.text[0] != '\0');
+        return;
+    }
+    for (size_t i = 0; i < 4; i++) {
+        struct answer answer = {.first_ms = 800, .token_ms = 10};
+        latency_plan_apply(plan, SPAN(MODEL), &answer);
+        check(isfinite(answer.token_ms) && answer.token_ms >= 0);
+    }
+    latency_plan_free(plan);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -244,6 +288,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         check_catalogue(input.path);
         check_policy(input.path);
         check_faults(text);
+        check_quotas(text);
+        check_latency(text);
     }
     return 0;
 }

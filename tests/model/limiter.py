@@ -11,11 +11,11 @@ import math
 import sys
 
 NEVER = math.inf
-LOG_MOST, SLOTS, DEBITS_MOST = 64, 60, 128
+LOG_MOST, SLOTS, DEBITS_MOST = 64, 60, 96
 
-MODEL_GONE, STATE_LOST, COOLDOWN, BREAKER_OPEN, PROBE_RUNNING = 1, 3, 4, 5, 6
+MODEL_GONE, CLOSED, STATE_LOST, COOLDOWN, BREAKER_OPEN, PROBE_RUNNING = 1, 2, 3, 4, 5, 6
 CONCURRENCY, REQUESTS, PACED, TOKENS, TOO_LARGE = 7, 8, 9, 10, 12
-POOL_REASONS = (STATE_LOST, CONCURRENCY, REQUESTS, PACED, TOKENS, TOO_LARGE)
+POOL_REASONS = (CLOSED, STATE_LOST, CONCURRENCY, REQUESTS, PACED, TOKENS, TOO_LARGE)
 REASONS = (MODEL_GONE, COOLDOWN, BREAKER_OPEN, PROBE_RUNNING) + POOL_REASONS
 HINTS = {CONCURRENCY, PROBE_RUNNING}
 
@@ -31,44 +31,78 @@ RECORD_OPEN, RECORD_DONE = 4200000, 600000
 class Resource:
     def __init__(self, name, is_model, requests, tokens, window, concurrency, burst, interval,
                  cooldown):
-        self.name, self.is_model = name, is_model
-        self.requests, self.tokens, self.window = requests, tokens, window
-        self.concurrency, self.interval = concurrency, interval
-        self.tolerance = (burst - 1) * interval if burst else 0
-        self.cooldown = cooldown
-        self.limits_window = requests > 0 or tokens > 0
-        self.is_ring = self.limits_window and not 0 < requests <= LOG_MOST
-        self.slot = -(-(window + GUARD) // SLOTS)
+        self.name, self.is_model, self.cooldown = name, is_model, cooldown
+        self.set_limits(requests, tokens, window, concurrency, burst, interval, 0)
+        self.gone, self.closed = False, False
         self.forget()
 
+    def set_limits(self, requests, tokens, window, concurrency, burst, interval, version):
+        self.requests, self.tokens, self.span = requests, tokens, window + GUARD
+        self.concurrency, self.interval, self.version = concurrency, interval, version
+        self.tolerance = (burst - 1) * interval if burst else 0
+        self.limits_window = requests > 0 or tokens > 0
+        self.is_ring = self.limits_window and not 0 < requests <= LOG_MOST
+        self.slot = -(-self.span // SLOTS)
+
     def forget(self):
+        """All that was counted; not what was said."""
         self.seq, self.written_in, self.last_now = 0, None, 0
-        self.admissions = {}            # number -> [time until which it counts, requests, tokens]
-        self.debits = []                # [time until which it counts, tokens], in time order
-        self.last_number, self.tat = 0, 0
+        self.shape, self.last_number, self.tat = 0, 0, 0
+        self.admissions = {}            # (shape, number) -> [time or slot, requests, tokens]
+        self.debits = []                # [time, tokens, whose], in time order
         self.leases = {}                # id -> [session, fence, end]
-        self.generation, self.level, self.cooldown_until, self.gone = 1, 0, 0, False
+        self.generation, self.level, self.cooldown_until = 1, 0, 0
         self.breaker, self.since, self.open_until = 'closed', 1, 0
         self.probe, self.probe_end, self.outcomes = None, 0, []
         self.closed_until, self.fence = 0, 0
 
+    def form(self):
+        return self.limits_window, self.is_ring, self.slot if self.is_ring else 0
+
+    def relimit(self, now, *limits):
+        """What counts goes on counting under the new limits, from the latest time it may be of."""
+        form, slot = self.form(), self.slot
+        self.set_limits(*limits)
+        if self.form() == form:
+            return
+        marks = [(min((a[0] + 1) * slot - 1, now) if form[1] else a[0], a[1], a[2])
+                 for a in self.admissions.values()] + [(d[0], 0, d[1]) for d in self.debits]
+        self.admissions, self.debits, self.shape = {}, [], self.shape + 1
+        for at, requests, tokens in sorted(m for m in marks if m[0] > now - self.span):
+            if self.is_ring:
+                self.in_slot(at)[1] += requests
+                self.in_slot(at)[2] += tokens
+            elif self.limits_window:
+                for _ in range(requests):
+                    self.last_number += 1
+                    self.admissions[(self.shape, self.last_number)] = [at, 1, 0]
+                if tokens:
+                    self.debits.append([at, tokens, None])
+        if not self.is_ring:
+            for key in list(self.admissions)[:-LOG_MOST]:
+                del self.admissions[key]
+
     # --- what counts now ---
+
+    def until(self, entry):
+        """An admission counts before that."""
+        return ((entry[0] + 1) * self.slot if self.is_ring else entry[0]) + self.span
 
     def prune(self, now):
         """Forgets what has run out. Changes no answer: who wrote it last is never asked about
         an earlier time."""
-        for number in [n for n, a in self.admissions.items() if a[0] <= now]:
-            del self.admissions[number]
-        self.debits = [d for d in self.debits if d[0] > now]
+        for key in [k for k, a in self.admissions.items() if self.until(a) <= now]:
+            del self.admissions[key]
+        self.debits = [d for d in self.debits if d[0] + self.span > now]
         for lease in [i for i, l in self.leases.items() if l[2] <= now]:
             del self.leases[lease]
 
     def requests_at(self, t):
-        return sum(a[1] for a in self.admissions.values() if a[0] > t)
+        return sum(a[1] for a in self.admissions.values() if self.until(a) > t)
 
     def tokens_at(self, t):
-        return (sum(a[2] for a in self.admissions.values() if a[0] > t) +
-                sum(d[1] for d in self.debits if d[0] > t))
+        return (sum(a[2] for a in self.admissions.values() if self.until(a) > t) +
+                sum(d[1] for d in self.debits if d[0] + self.span > t))
 
     def live_at(self, t):
         return sum(1 for lease in self.leases.values() if lease[2] > t)
@@ -88,6 +122,8 @@ class Resource:
         """Whether the predicate that this reason belongs to holds at time t."""
         if reason == MODEL_GONE:
             return not self.gone
+        if reason == CLOSED:
+            return not self.closed
         if reason == STATE_LOST:
             return t >= suite.closed_until
         if reason == COOLDOWN:
@@ -101,19 +137,20 @@ class Resource:
         if reason == REQUESTS:
             return not self.requests or self.requests_at(t) < self.requests
         if reason == PACED:
-            return t >= self.tat - self.tolerance
+            return not self.interval or t >= self.tat - self.tolerance
         if reason == TOO_LARGE:
             return not self.tokens or charge <= self.tokens
         return not self.tokens or charge > self.tokens or self.tokens_at(t) + charge <= self.tokens
 
     def moments(self, reason, suite):
         """When the predicate may begin to hold."""
-        if reason in (MODEL_GONE, TOO_LARGE):
+        if reason in (MODEL_GONE, CLOSED, TOO_LARGE):
             return []
         if reason == CONCURRENCY:
             return [lease[2] for lease in self.leases.values()]
         if reason in (REQUESTS, TOKENS):
-            return [a[0] for a in self.admissions.values()] + [d[0] for d in self.debits]
+            return ([self.until(a) for a in self.admissions.values()] +
+                    [d[0] + self.span for d in self.debits])
         return [{STATE_LOST: suite.closed_until, COOLDOWN: self.cooldown_until,
                  BREAKER_OPEN: self.open_until, PROBE_RUNNING: self.probe_end,
                  PACED: self.tat - self.tolerance}[reason]]
@@ -144,50 +181,53 @@ class Resource:
             self.seq += 1
             self.prune(now)
 
-    def slot_end(self, number):
-        return (number + 1) * self.slot + self.window + GUARD
+    def in_slot(self, at):
+        number = at // self.slot
+        return self.admissions.setdefault((self.shape, number), [number, 0, 0])
 
     def charge(self, now, tokens):
+        """Gives the key under which it is kept."""
         if self.interval:
             self.tat = max(now, self.tat) + self.interval
         if not self.limits_window:
-            return 0
+            return None
         if self.is_ring:
-            number = now // self.slot
-            entry = self.admissions.setdefault(number, [self.slot_end(number), 0, 0])
+            entry = self.in_slot(now)
             entry[1] += 1
             entry[2] += tokens
-            return number
+            return self.shape, entry[0]
         self.last_number += 1
-        self.admissions[self.last_number] = [now + self.window + GUARD, 1, tokens]
-        return self.last_number
+        key = self.shape, self.last_number
+        self.admissions[key] = [now, 1, tokens]
+        return key
 
-    def settle(self, now, number, reserved, used):
-        if used > reserved:
-            self.debit(now, used - reserved)
-        elif number in self.admissions:
-            self.admissions[number][2] -= reserved - used
+    def lower(self, key, reserved, used):
+        if key in self.admissions:
+            self.admissions[key][2] -= reserved - used
 
-    def refund(self, number, reserved):
-        if number not in self.admissions:
+    def refund(self, key, reserved):
+        if key not in self.admissions:
             return
         if self.is_ring:
-            self.admissions[number][1] -= 1
-            self.admissions[number][2] -= reserved
+            self.admissions[key][1] -= 1
+            self.admissions[key][2] -= reserved
         else:
-            del self.admissions[number]
+            del self.admissions[key]
 
-    def debit(self, now, tokens):
-        if not tokens or not self.limits_window:
+    def debit(self, now, key, before, tokens):
+        """In the place of a debit of `before` tokens under the same key."""
+        if tokens == before or not self.limits_window:
             return
         if self.is_ring:
-            number = now // self.slot
-            self.admissions.setdefault(number, [self.slot_end(number), 0, 0])[2] += tokens
+            self.in_slot(now)[2] += tokens - before
             return
+        mine = [d for d in self.debits if d[2] == key and key and before]
+        if mine:
+            self.debits.remove(mine[0])
         if len(self.debits) == DEBITS_MOST:
             self.debits[1][1] += self.debits[0][1]
             del self.debits[0]
-        self.debits.append([now + self.window + GUARD, tokens])
+        self.debits.append([now, tokens, key])
 
     def probing(self, now):
         return self.breaker == 'half_open' and now < self.probe_end
@@ -248,7 +288,16 @@ class Judgement:
 class Record:
     def __init__(self, state, expires, session=None):
         self.state, self.expires, self.session = state, expires, session
-        self.held, self.digest = [], None       # [resource, number, charge]
+        self.held, self.digest = [], None
+
+    def at(self, resource):
+        return next((h for h in self.held if h.resource is resource), None)
+
+
+class Held:
+    def __init__(self, resource, key, charge, prompt):
+        self.resource, self.key, self.charge, self.prompt = resource, key, charge, prompt
+        self.overrun, self.leased = 0, resource.concurrency > 0
 
 
 class Limiter:
@@ -265,20 +314,24 @@ class Limiter:
     def pools(self, tenant):
         return [self.resource('suite')] + ([self.resource('tenant')] if tenant else [])
 
-    def forget(self, until):
-        """A loss of state: everything is closed until everything forgotten has aged out."""
-        for resource in self.resources.values():
-            resource.forget()
-        self.records = {}
-        self.resource('suite').closed_until = until
+    def lose(self, step, now, closed, all_of_it):
+        """A loss of state: nothing is granted until everything forgotten has aged out."""
+        suite = self.resource('suite')
+        if all_of_it:
+            self.records = {}
+            for resource in self.resources.values():
+                resource.forget()
+        now = max(now, suite.last_now)
+        suite.write(step, now)
+        suite.closed_until = max(suite.closed_until, now + closed)
 
     # --- acquire ---
 
     def decide(self, now, candidates, pools):
-        """candidates: (model, its charge, the pools' charge). Gives the place of the first open
+        """candidates: (model, its charge, the pools' charge, the prompts' parts of both). Gives the place of the first open
         model (None: none is), the judgements, and for a refusal when and whether that is exact."""
         suite, models = pools[0], []
-        for model, charge, _ in candidates:
+        for model, charge, *_ in candidates:
             models.append(model.judge(now, charge, suite))
             if not models[-1].failed:
                 break
@@ -311,7 +364,8 @@ class Limiter:
         for j in judged[place:]:
             resource = j.resource
             resource.write(step, now)
-            record.held.append((resource, resource.charge(now, j.charge), j.charge))
+            record.held.append(Held(resource, resource.charge(now, j.charge), j.charge,
+                                    candidates[place][3 if resource is model else 4]))
             if resource.concurrency:
                 resource.leases[call] = [session, record.fence, now + LEASE]
             j.remaining, j.seq = resource.remaining(now), resource.seq
@@ -329,12 +383,12 @@ class Limiter:
             lease, use_by = LEASE, max(0, record.granted + USE_BY - now)
         asked = [candidates[record.place][0]] if record.place < len(candidates) else []
         for resource in asked + pools:
-            for held, _, charge in record.held:
-                if held is resource:
-                    judged.append(Judgement(resource, charge, [], now, resource.remaining(now)))
-                    if resource.concurrency:
-                        mine = resource.lease(call, now)
-                        lease = min(lease, mine[2] - now if mine else 0)
+            held = record.at(resource)
+            if held:
+                judged.append(Judgement(resource, held.charge, [], now, resource.remaining(now)))
+                if held.leased and resource.concurrency:
+                    mine = resource.lease(call, now)
+                    lease = min(lease, mine[2] - now if mine else 0)
         return ('replayed', record.place, 0, False, record.generation, record.fence, lease, use_by,
                 record.probe, judged)
 
@@ -352,24 +406,27 @@ class Limiter:
         self.records[call] = record
         settlements = []
         for resource in held:
-            mine = next((h for h in record.held if h[0] is resource), None)
+            mine = record.at(resource)
             if (known and not mine) or (not known and undispatched):
                 continue
-            _, number, reserved = mine or (None, 0, 0)
+            mine = mine or Held(resource, None, 0, 0)
+            reserved = mine.charge
             used = model_tokens if resource.is_model else pool_tokens
             used = 0 if outcome == GONE else max(used, reserved) if partial else used
             resource.write(step, now)
             resource.leases.pop(call, None)
             if undispatched:
                 used = 0
-                resource.refund(number, reserved)
+                resource.refund(mine.key, reserved)
                 if resource.breaker == 'half_open' and resource.probe == call:
                     resource.probe_end = 0
             else:
-                if known:
-                    resource.settle(now, number, reserved, used)
+                if mine.overrun and used < reserved + mine.overrun:
+                    used = reserved + mine.overrun
+                elif used > reserved:
+                    resource.debit(now, mine.key, mine.overrun, used - reserved)
                 else:
-                    resource.debit(now, used)
+                    resource.lower(mine.key, reserved, used)
                 if resource.is_model:
                     resource.report(now, call, outcome, server_retry,
                                     record.generation if known else 0)
@@ -378,23 +435,61 @@ class Limiter:
         record.digest, record.expires = digest, now + RECORD_DONE
         return (APPLIED if known else UNKNOWN_ID), settlements
 
-    def renew(self, step, now, session, call, fence, held):
+    def renew(self, step, now, session, call, fence, held, outputs, seq):
         """Whether the lease is lost."""
-        suite = held[1]
+        suite, record = held[1], self.record(call, now)
+        if seq > suite.seq:
+            return 'amnesia'
+        lost = record is not None and record.state != 'granted'
         for resource in (r for r in held if r.concurrency):
-            lease = resource.lease(call, now)
-            if lease and lease[:2] != [session, fence]:
-                return True
-            if not lease and (now >= suite.closed_until or
-                              resource.live_at(now) >= resource.concurrency):
-                return True
+            lease, mine = resource.lease(call, now), record and record.at(resource)
+            if lease:
+                lost |= lease[:2] != [session, fence]
+            elif not mine or mine.leased:
+                lost |= (now >= suite.closed_until or
+                         resource.live_at(now) >= resource.concurrency)
+        if lost:
+            return 1
         for resource in held:
             resource.write(step, now)
-            if resource.concurrency:
+            lease, mine = resource.lease(call, now), record and record.at(resource)
+            if lease:
+                lease[2] = now + LEASE
+            elif resource.concurrency and (not mine or mine.leased):
                 resource.leases[call] = [session, fence, now + LEASE]
             if resource.is_model and resource.probing(now) and resource.probe == call:
                 resource.probe_end = now + LEASE
+            if mine:
+                over = mine.prompt + outputs[not resource.is_model] - mine.charge
+                if over > mine.overrun:
+                    resource.debit(now, mine.key, mine.overrun, over)
+                    mine.overrun = over
         suite.fence = max(suite.fence, fence)
+        return 0
+
+    # --- operators ---
+
+    def order(self, step, now, what, resource, force):
+        """Whether it is refused."""
+        if what == 'breaker':
+            if resource.is_model and resource.breaker != 'closed':
+                resource.write(step, now)
+                resource.turn('closed')
+            return not resource.is_model
+        resource.write(step, now)
+        resource.closed = what == 'close'
+        if what == 'reopen':
+            resource.gone = False
+            if force:
+                self.resource('suite').write(step, now)
+                self.resource('suite').closed_until = 0
+        return False
+
+    def limit(self, step, now, resource, limits):
+        if limits[-1] <= resource.version:
+            return True
+        resource.write(step, now)
+        resource.relimit(now, *limits)
         return False
 
 
@@ -406,8 +501,8 @@ def held_of(limiter, model, tenant):
 
 def answer_acquire(limiter, step, now, words):
     _, _, _, call, session, tenant, _, *rest = words
-    candidates = [(limiter.resource(rest[i]), int(rest[i + 1]), int(rest[i + 2]))
-                  for i in range(0, len(rest), 3)]
+    candidates = [(limiter.resource(rest[i]), *map(int, rest[i + 1:i + 5]))
+                  for i in range(0, len(rest), 5)]
     *verdict, judged = limiter.acquire(step, now, call, session, int(tenant), candidates)
     return ' '.join(['A', call] + [str(int(v) if isinstance(v, bool) else v) for v in verdict] +
                     [str(j) for j in judged])
@@ -423,21 +518,39 @@ def answer_report(limiter, step, now, words):
 
 
 def answer_renew(limiter, step, now, words):
-    session, call, fence, model, tenant = words[3:8]
-    lost = limiter.renew(step, now, session, call, int(fence), held_of(limiter, model, tenant))
-    return 'N %s %d' % (call, lost)
+    session, call, fence, model, tenant, *rest = words[3:]
+    model_output, pool_output, seq = map(int, rest)
+    lost = limiter.renew(step, now, session, call, int(fence), held_of(limiter, model, tenant),
+                         (model_output, pool_output), seq)
+    return 'N %s %s' % (call, lost)
+
+
+def answer_limit(limiter, step, now, words):
+    refused = limiter.limit(step, now, limiter.resource(words[3]), [int(w) for w in words[4:]])
+    return 'L %s %d' % (words[3], refused)
+
+
+def answer_order(limiter, step, now, words):
+    refused = limiter.order(step, now, words[3], limiter.resource(words[4]), int(words[5]))
+    return 'O %s %d' % (words[4], refused)
+
+
+ANSWERS = {'A': answer_acquire, 'C': answer_report, 'N': answer_renew, 'L': answer_limit,
+           'O': answer_order}
 
 
 def take_step(limiter, step, batch):
-    held = {'A': lambda w: limiter.pools(int(w[5])) + [limiter.resource(n) for n in w[7::3]],
-            'C': lambda w: held_of(limiter, w[4], w[5]), 'N': lambda w: held_of(limiter, *w[6:8])}
+    suite = [limiter.resource('suite')]
+    held = {'A': lambda w: limiter.pools(int(w[5])) + [limiter.resource(n) for n in w[7::5]],
+            'C': lambda w: held_of(limiter, w[4], w[5]), 'N': lambda w: held_of(limiter, *w[6:8]),
+            'L': lambda w: suite + [limiter.resource(w[3])],
+            'O': lambda w: suite + [limiter.resource(w[4])]}
     now = max([int(batch[0][2])] + [r.last_now for w in batch for r in held[w[0]](w)])
     answers = {}
     for places in ([i for i, w in enumerate(batch) if w[0] != 'A'],
                    [i for i, w in enumerate(batch) if w[0] == 'A']):
         for i in places:
-            answer = {'A': answer_acquire, 'C': answer_report, 'N': answer_renew}[batch[i][0]]
-            answers[i] = answer(limiter, step, now, batch[i])
+            answers[i] = ANSWERS[batch[i][0]](limiter, step, now, batch[i])
     return [answers[i] for i in range(len(batch))]
 
 
@@ -458,9 +571,9 @@ def main():
             flush()
             limiter.resources[words[1]] = Resource(words[1], words[2] == 'model',
                                                    *map(int, words[3:]))
-        elif words[0] == 'Z':
+        elif words[0] in 'ZE':
             flush()
-            limiter.forget(int(words[2]))
+            limiter.lose(words[1], int(words[2]), int(words[3]), words[0] == 'Z')
         else:
             batch.append(words)
     flush()

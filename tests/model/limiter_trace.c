@@ -5,17 +5,22 @@
  * step. Ids and sessions are numbers, tenant is 0 or 1, results are the engine's numbers.
  *
  *   R name pool|model requests tokens window concurrency burst interval cooldown    a resource
- *   Z step closed_until                                  all state is lost; closed until then
- *   A step now id session tenant n {model model_charge pool_charge}*n               Acquire
+ *   Z step now closed                 all that was counted is lost; nothing is granted for so long
+ *   E step now closed                 something of it is lost
+ *   A step now id session tenant n {model model_charge pool_charge model_prompt pool_prompt}*n
  *   C step now id model tenant outcome model_tokens pool_tokens partial retry digest undispatched
- *   N step now session id fence model tenant                                        Renew
+ *   N step now session id fence model tenant model_output pool_output seq           Renew
+ *   L step now name requests tokens window concurrency burst interval version       limits
+ *   O step now close|breaker|reopen name force                                      an order
+ *
+ * After each step everything it wrote is packed and unpacked again.
  */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "limiter/engine.h"
+#include "limiter/pack.h"
 
 #define RESOURCES_MOST 8
 #define RECORDS        65536
@@ -44,6 +49,7 @@ struct item {
     struct engine_report report;
     struct engine_renew renew;
     struct engine_renewal lease;
+    struct engine_order order;
     uint64_t id;
 };
 
@@ -52,7 +58,7 @@ static size_t n_resources;
 static struct engine_record records[RECORDS];
 static struct item items[BATCH_MOST];
 static size_t n_items;
-static uint64_t step, now_ms;
+static uint64_t step, now_ms, epoch;
 
 static const char *word(char **rest)
 {
@@ -84,35 +90,45 @@ static struct engine_id id_of(uint64_t n)
     return id;
 }
 
+static void take_limits(char **rest, struct engine_limits *limits)
+{
+    limits->requests = number(rest);
+    limits->tokens = number(rest);
+    limits->window_ms = number(rest);
+    limits->concurrency = (uint32_t)number(rest);
+    limits->pacer_burst = (uint32_t)number(rest);
+    limits->pacer_interval_ms = number(rest);
+}
+
 static void add_resource(char *rest)
 {
     const char *name = word(&rest);
     enum engine_kind kind = strcmp(word(&rest), "model") == 0 ? ENGINE_MODEL : ENGINE_POOL;
     struct engine_limits limits = {0};
-    limits.requests = number(&rest);
-    limits.tokens = number(&rest);
-    limits.window_ms = number(&rest);
-    limits.concurrency = (uint32_t)number(&rest);
-    limits.pacer_burst = (uint32_t)number(&rest);
-    limits.pacer_interval_ms = number(&rest);
+    take_limits(&rest, &limits);
     limits.cooldown_ms = number(&rest);
     check(n_resources < RESOURCES_MOST);
     engine_resource_init(&resources[n_resources], span_str(name), n_resources + 1, kind, &limits,
-                         1);
+                         &rules);
     n_resources++;
 }
 
-static void lose_state(uint64_t closed_until_ms)
+static void lose_state(bool all_of_it, char *rest)
 {
-    for (size_t i = 0; i < n_resources; i++) {
-        struct engine_resource *r = &resources[i];
-        const struct engine_limits limits = r->limits;
-        char name[ENGINE_NAME_MOST + 1];
-        memcpy(name, r->name, sizeof(name));
-        engine_resource_init(r, span_str(name), r->hash, r->kind, &limits, r->header.epoch + 1);
+    static struct engine_order order;
+    uint64_t at_ms = number(&rest);
+    order = (struct engine_order){.kind = ENGINE_LOSE,
+                                  .suite = resource("suite"),
+                                  .loss = ENGINE_LOSS_AMNESIA,
+                                  .epoch = ++epoch,
+                                  .closed_ms = number(&rest)};
+    for (size_t i = 0; i < n_resources && all_of_it; i++) {
+        engine_resource_forget(&resources[i], &rules);
     }
-    memset(records, 0, sizeof(records));
-    resource("suite")->closed_until_ms = closed_until_ms;
+    if (all_of_it) {
+        memset(records, 0, sizeof(records));
+    }
+    engine_step(&rules, at_ms, step, &(struct engine_event){.order = &order}, 1);
 }
 
 static void take_acquire(struct item *item, char *rest)
@@ -132,6 +148,8 @@ static void take_acquire(struct item *item, char *rest)
         item->candidates[i].model = resource(word(&rest));
         item->candidates[i].model_charge = number(&rest);
         item->candidates[i].pool_charge = number(&rest);
+        item->candidates[i].model_prompt = number(&rest);
+        item->candidates[i].pool_prompt = number(&rest);
     }
     item->event.acquire = a;
 }
@@ -164,9 +182,34 @@ static void take_renew(struct item *item, char *rest)
     item->renew = (struct engine_renew){
         .session = id_of(number(&rest)), .leases = &item->lease, .n_leases = 1};
     item->id = number(&rest);
-    item->lease = (struct engine_renewal){.id = id_of(item->id), .fence = number(&rest)};
+    item->lease = (struct engine_renewal){
+        .id = id_of(item->id), .fence = number(&rest), .record = &records[item->id % RECORDS]};
     take_held(&rest, item->lease.held);
+    item->lease.model_output = number(&rest);
+    item->lease.pool_output = number(&rest);
+    item->lease.seqs[1] = number(&rest);
     item->event.renew = &item->renew;
+}
+
+static void take_order(struct item *item, char *rest, bool limits)
+{
+    struct engine_order *o = &item->order;
+    *o = (struct engine_order){.kind = ENGINE_LIMIT, .suite = resource("suite")};
+    if (!limits) {
+        const char *what = word(&rest);
+        o->kind = strcmp(what, "close") == 0    ? ENGINE_CLOSE
+                  : strcmp(what, "reopen") == 0 ? ENGINE_REOPEN
+                                                : ENGINE_CLOSE_BREAKER;
+    }
+    o->resource = resource(word(&rest));
+    if (limits) {
+        take_limits(&rest, &o->limits);
+        o->limits.version = number(&rest);
+    } else {
+        o->note = SPAN("for a test");
+        o->force = number(&rest);
+    }
+    item->event.order = o;
 }
 
 static void print_remaining(const struct engine_remaining *left)
@@ -208,6 +251,34 @@ static void print_report(const struct item *item)
     putchar('\n');
 }
 
+static void print_renew(const struct item *item)
+{
+    if (item->renew.amnesia) {
+        printf("N %" PRIu64 " amnesia\n", item->id);
+    } else {
+        printf("N %" PRIu64 " %d\n", item->id, item->lease.lost);
+    }
+}
+
+/* What was written is from now on what a store would give back. */
+static void pack_all(void)
+{
+    uint8_t bytes[PACK_RESOURCE_MOST];
+    for (size_t i = 0; i < n_resources; i++) {
+        if (resources[i].header.stamp == step) {
+            size_t len = pack_resource(&resources[i], bytes);
+            check(unpack_resource(span_of(bytes, len), &resources[i]));
+        }
+    }
+    for (size_t i = 0; i < n_items; i++) {
+        struct engine_record *record = &records[items[i].id % RECORDS];
+        if (record->header.stamp == step) {
+            size_t len = pack_record(record, bytes);
+            check(unpack_record(span_of(bytes, len), record));
+        }
+    }
+}
+
 static void flush(void)
 {
     struct engine_event events[BATCH_MOST];
@@ -222,10 +293,15 @@ static void flush(void)
             print_verdict(&items[i]);
         } else if (items[i].event.report != NULL) {
             print_report(&items[i]);
+        } else if (items[i].event.renew != NULL) {
+            print_renew(&items[i]);
         } else {
-            printf("N %" PRIu64 " %d\n", items[i].id, items[i].lease.lost);
+            const struct engine_order *o = &items[i].order;
+            printf("%c %s %d\n", o->kind == ENGINE_LIMIT ? 'L' : 'O', o->resource->name,
+                   o->refused);
         }
     }
+    pack_all();
     n_items = 0;
 }
 
@@ -240,12 +316,13 @@ int main(void)
             continue;
         }
         uint64_t this_step = number(&rest);
-        if (this_step != step || what == 'Z') {
+        bool loss = what == 'Z' || what == 'E';
+        if (this_step != step || loss) {
             flush();
         }
         step = this_step;
-        if (what == 'Z') {
-            lose_state(number(&rest));
+        if (loss) {
+            lose_state(what == 'Z', rest);
             continue;
         }
         check(n_items < BATCH_MOST);
@@ -262,6 +339,10 @@ int main(void)
             break;
         case 'N':
             take_renew(item, rest);
+            break;
+        case 'L':
+        case 'O':
+            take_order(item, rest, what == 'L');
             break;
         }
     }

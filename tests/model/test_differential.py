@@ -19,6 +19,8 @@ EVENTS = int(os.environ.get('PRISM_EVENTS', '100000'))
 SEED = int(os.environ.get('PRISM_SEED', '20260101'))
 SHRINK_SECONDS = 60
 
+CHANGING = 'limits change and operators interfere'
+
 # name, kind, requests, tokens, window, concurrency, burst, interval, cooldown
 WORLDS = {
     'the suite as it is by default': (900, [
@@ -37,6 +39,10 @@ WORLDS = {
         'suite pool 64 0 1000 1 0 0 0', 'tenant pool 1 5000 700 0 0 0 0',
         'm0 model 0 20000 600 0 0 0 100', 'm1 model 2 20000 900 1 2 450 100',
         'm2 model 0 0 0 0 0 0 100']),
+    CHANGING: (300, [
+        'suite pool 30 120000 60000 5 0 0 0', 'tenant pool 0 0 0 0 0 0 0',
+        'm0 model 10 50000 10000 3 0 0 5000', 'm1 model 70 90000 7000 9 5 100 3000',
+        'm2 model 0 0 0 0 0 0 100']),
 }
 
 
@@ -45,11 +51,13 @@ class Driver:
 
     def __init__(self, world, seed):
         self.pause, rows = WORLDS[world]
+        self.changing = world == CHANGING
         self.random = random.Random(seed)
         self.model = limiter.Limiter()
         self.lines, self.replies = [], []
-        self.now, self.step, self.next_id = 1000000, 0, 0
-        self.calls = []         # [id, model, tenant, fence, session] of grants, the late ones too
+        self.now, self.step, self.next_id, self.epoch = 1000000, 0, 0, 0
+        self.calls = []         # grants, the late ones too: [id, model, tenant, fence,
+                                # session, seq of the suite, epoch]
         for row in rows:
             words = row.split()
             self.lines.append('R ' + row)
@@ -59,15 +67,17 @@ class Driver:
     def acquire(self):
         r = self.random
         if self.calls and r.random() < 0.05:    # again, sometimes by somebody else
-            call, _, tenant, _, session = r.choice(self.calls)
+            call, _, tenant, _, session = r.choice(self.calls)[:5]
             session += r.randrange(2)
         else:
             call, tenant, session = self.next_id, r.randrange(2), r.randrange(2)
             self.next_id += 1
         first, n = r.randrange(3), r.randint(1, 3)
         most = r.choice([130000] + 7 * [12000])
-        candidates = ' '.join('m%d %d %d' % ((first + i) % 3, r.randint(1, most),
-                                             r.randint(1, most)) for i in range(n))
+        charges = [(r.randint(1, most), r.randint(1, most)) for _ in range(n)]
+        candidates = ' '.join('m%d %d %d %d %d' % (
+            (first + i) % 3, model, pool, model // 2, pool // 3)
+            for i, (model, pool) in enumerate(charges))
         return 'A %d %d %d %d %d %d %s' % (self.step, self.now, call, session, tenant, n,
                                            candidates)
 
@@ -77,7 +87,7 @@ class Driver:
             call, model, tenant = self.next_id, 'm%d' % r.randrange(3), r.randrange(2)
             self.next_id += 1
         else:
-            call, model, tenant, _, _ = r.choice(self.calls)
+            call, model, tenant = r.choice(self.calls)[:3]
         bad_times = self.step // 400 % 3 == 0
         outcome = limiter.FAILED if bad_times and r.random() < 0.5 else r.choice(
             6 * [limiter.OK] + [limiter.CALLER, limiter.LEFT, limiter.THROTTLED, limiter.FAILED])
@@ -91,12 +101,40 @@ class Driver:
             undispatched)
 
     def renew(self):
-        call, model, tenant, fence, session = self.random.choice(self.calls)
-        fence += self.random.random() < 0.02
-        return 'N %d %d %d %d %d %s %d' % (self.step, self.now, session, call, fence, model, tenant)
+        r = self.random
+        call, model, tenant, fence, session, seq, epoch = r.choice(self.calls)
+        fence += r.random() < 0.02
+        seq += 100000 * (r.random() < 0.01)
+        output = r.randrange(r.choice([100, 3000, 20000]))
+        return 'N %d %d %d %d %d %s %d %d %d %d' % (
+            self.step, self.now, session, call, fence, model, tenant, 5 * output, output,
+            seq if epoch == self.epoch else 0)
+
+    def order(self):
+        """Of operators. What is closed does not stay so for long."""
+        r = self.random
+        closed = [n for n, x in self.model.resources.items() if x.closed or x.gone]
+        name = r.choice(sorted(self.model.resources))
+        what, force = r.choice(['close', 'breaker', 'reopen']), r.random() < 0.1
+        if closed and (not self.changing or r.random() < 0.8):
+            what, name = 'reopen', r.choice(closed)
+        return 'O %d %d %s %s %d' % (self.step, self.now, what, name, force)
+
+    def limit(self):
+        r = self.random
+        name = r.choice(sorted(self.model.resources))
+        requests, tokens = r.choice([0, 0, 5, 30, 64, 65, 200]), r.choice([0, 0, 20000, 200000])
+        return 'L %d %d %s %d %d %d %d %d %d %d' % (
+            self.step, self.now, name, requests, tokens, r.choice([600, 7000, 60000]),
+            r.choice([0, 1, 4, 10, 64]), r.randrange(4), r.choice([0, 0, 500]),
+            self.model.resources[name].version + r.choice([0, 1, 1, 1, 1]))
 
     def event(self):
         kind = self.random.random()
+        if self.changing and kind < 0.02:
+            return self.limit() if kind < 0.012 else self.order()
+        if kind < 0.02 and any(x.gone for x in self.model.resources.values()):
+            return self.order()
         if kind < 0.45 or not self.calls:
             return self.acquire()
         return self.report() if kind < 0.8 else self.renew()
@@ -104,8 +142,9 @@ class Driver:
     def learn(self, line, reply):
         words, said = line.split(), reply.split()
         if words[0] == 'A' and said[2] == 'granted':
-            self.calls.append([int(words[3]), words[7 + 3 * int(said[3])], int(words[5]),
-                               int(said[7]), int(words[4])])
+            seq = next(j.split(':')[-1] for j in said if j.startswith('suite:'))
+            self.calls.append([int(words[3]), words[7 + 5 * int(said[3])], int(words[5]),
+                               int(said[7]), int(words[4]), int(seq), self.epoch])
             if len(self.calls) > 40:
                 self.calls.pop(self.random.randrange(len(self.calls)))
         if words[0] == 'C' and self.random.random() < 0.5:
@@ -123,10 +162,11 @@ class Driver:
             if r.random() < 0.001:              # our clock falls back
                 self.now -= 5000
             if r.random() < 0.0005:
-                closed = self.now + 60500
-                self.lines.append('Z %d %d' % (self.step, closed))
-                self.model.forget(closed)
+                what = r.choice('ZE')
+                self.lines.append('%s %d %d 60500' % (what, self.step, self.now))
+                self.model.lose(str(self.step), self.now, 60500, what == 'Z')
                 self.step += 1
+                self.epoch += 1
             batch = [self.event() for _ in range(r.choice([1, 1, 1, 1, 2, 5]))]
             replies = limiter.take_step(self.model, str(self.step), [b.split() for b in batch])
             self.lines += batch
@@ -173,7 +213,7 @@ def compare(driver):
     said = engine.stdout.splitlines()
     if engine.returncode == 0 and said == driver.replies:
         return None
-    events = [i for i, line in enumerate(driver.lines) if line[0] in 'ACN']
+    events = [i for i, line in enumerate(driver.lines) if line[0] in 'ACNLO']
     first = next((i for i, (a, b) in enumerate(zip(said, driver.replies)) if a != b), len(said))
     last = events[min(first, len(events) - 1)] + 16    # its step is whole
     lines = driver.lines[:last]

@@ -18,7 +18,8 @@ static const char section_text[] =
 /* One AnalyzeSection call and what it was told. */
 struct section {
     struct suite *suite;
-    size_t leave_after; /* thinking deltas; 0: stays to the end */
+    size_t leave_after;     /* thinking deltas; 0: stays to the end */
+    const char *request_id; /* NULL: none */
 
     struct arena *arena;
     struct status status;
@@ -89,6 +90,7 @@ static void run(void *arg) PARKS
     document.content =
         (ProtobufCBinaryData){strlen(section_text), (uint8_t *)(uintptr_t)section_text};
     request.section = &document;
+    request.request_id = (char *)(c->request_id != NULL ? c->request_id : "");
     c->arena = arena_new(ARENA_MOST);
     task_set_deadline(loop_now_ms(task_loop()) + 4 * SUITE_WAIT_MS);
     c->status = rpc_open(c->suite->analyzer, &analyzer__analyzer_service__descriptor,
@@ -192,6 +194,37 @@ task_test_real(a_caller_who_leaves_ends_the_model_call_two_services_on)
     suite_stop(suite);
 }
 
+task_test_real(the_same_request_id_does_not_run_twice_at_once)
+{
+    struct suite *suite =
+        suite_start(&(struct suite_options){.analyzer = true, .time_scale = SCALE});
+    struct section first = {.suite = suite, .request_id = "r1"}, same = first, other = first;
+    struct group group;
+    other.request_id = "r2";
+    suite_set_faults(suite, "rules:\n  - {nth: 1, action: stall, at: events, after: 8, for: 3s}\n");
+    group_init(&group);
+    group_spawn(&group, "section", run, &first);
+    suite_await_metric(suite, SUITE_SIMULATOR, "prism_simulator_running", "", 1);
+    ask(&same);
+    assert_status(same.status, REASON_REQUEST_ID_REUSED);
+    assert_int_equal(same.status.code, STATUS_ALREADY_EXISTS);
+    arena_free(same.arena);
+    ask(&other);
+    assert_analysed(&other, 1, 1);
+    arena_free(other.arena);
+    assert_status_ok(group_wait(&group));
+    assert_analysed(&first, 1, 1);
+    arena_free(first.arena);
+
+    struct section again = {.suite = suite, .request_id = "r1"};
+    ask(&again);
+    assert_analysed(&again, 1, 1);
+    arena_free(again.arena);
+    suite_await_idle(suite);
+    assert_int_equal(suite_arrivals(suite).n, 3);
+    suite_stop(suite);
+}
+
 /* The story of the default pool, through all services. */
 task_test_real(thirty_five_at_once_are_all_done_on_tier_1)
 {
@@ -227,6 +260,7 @@ int main(void)
         SUITE_TEST(a_section_is_thought_about_written_about_and_judged),
         SUITE_TEST(a_stream_that_breaks_is_told_and_both_traces_are_kept),
         SUITE_TEST(a_caller_who_leaves_ends_the_model_call_two_services_on),
+        SUITE_TEST(the_same_request_id_does_not_run_twice_at_once),
         SUITE_TEST(thirty_five_at_once_are_all_done_on_tier_1),
     };
     return cmocka_run_group_tests_name(__FILE__, tests, NULL, NULL);

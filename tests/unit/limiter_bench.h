@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "harness.h"
-#include "limiter/engine.h"
+#include "limiter/engine_parts.h"
 
 #define BENCH_IDS    4096
 #define BENCH_MODELS 3
@@ -47,14 +47,15 @@ static inline struct engine_id bench_id(uint32_t n)
     return id;
 }
 
-static inline void bench_resource(struct engine_resource *resource, const char *name,
-                                  enum engine_kind kind, struct engine_limits limits)
+static inline void bench_resource(struct bench *b, struct engine_resource *resource,
+                                  const char *name, enum engine_kind kind,
+                                  struct engine_limits limits)
 {
     uint64_t hash = 1469598103934665603u;
     for (const char *c = name; *c != '\0'; c++) {
         hash = (hash ^ (uint8_t)*c) * 1099511628211u;
     }
-    engine_resource_init(resource, span_str(name), hash, kind, &limits, 7);
+    engine_resource_init(resource, span_str(name), hash, kind, &limits, &b->rules);
 }
 
 /* The defaults of the suite, but no pacer; models and tenant without limits. */
@@ -80,16 +81,32 @@ static inline struct bench *bench_new(void)
     b->now_ms = 1000000;
     struct engine_limits suite = {
         .requests = 30, .tokens = 120000, .window_ms = BENCH_W, .concurrency = 5};
-    bench_resource(&b->suite, "suite", ENGINE_POOL, suite);
-    bench_resource(&b->tenant, "tenant:t", ENGINE_POOL, (struct engine_limits){0});
-    bench_resource(&b->models[0], "m0", ENGINE_MODEL, (struct engine_limits){.cooldown_ms = 60000});
-    bench_resource(&b->models[1], "m1", ENGINE_MODEL, (struct engine_limits){.cooldown_ms = 30000});
-    bench_resource(&b->models[2], "m2", ENGINE_MODEL, (struct engine_limits){.cooldown_ms = 30000});
+    bench_resource(b, &b->suite, "suite", ENGINE_POOL, suite);
+    b->suite.header.epoch = 7;
+    bench_resource(b, &b->tenant, "tenant:t", ENGINE_POOL, (struct engine_limits){0});
+    bench_resource(b, &b->models[0], "m0", ENGINE_MODEL,
+                   (struct engine_limits){.cooldown_ms = 60000});
+    bench_resource(b, &b->models[1], "m1", ENGINE_MODEL,
+                   (struct engine_limits){.cooldown_ms = 30000});
+    bench_resource(b, &b->models[2], "m2", ENGINE_MODEL,
+                   (struct engine_limits){.cooldown_ms = 30000});
     return b;
+}
+
+/* Tests set limits in place. */
+static inline void bench_shape(struct bench *b)
+{
+    static struct engine_window scratch;
+    struct engine_resource *all[] = {&b->suite, &b->tenant, &b->models[0], &b->models[1],
+                                     &b->models[2]};
+    for (size_t i = 0; i < ARRAY_LEN(all); i++) {
+        engine_window_reshape(all[i], &b->rules, b->now_ms, &scratch);
+    }
 }
 
 static inline void bench_step(struct bench *b, struct engine_event event)
 {
+    bench_shape(b);
     b->now_ms = engine_step(&b->rules, b->now_ms, ++b->stamp, &event, 1);
 }
 
@@ -103,6 +120,7 @@ static inline struct engine_acquire bench_acquire(struct bench *b, const struct 
 {
     static struct engine_candidate candidates[BENCH_MODELS];
     size_t n = ask->n > 0 ? ask->n : 1;
+    bench_shape(b);
     for (size_t i = 0; i < n; i++) {
         candidates[i] = (struct engine_candidate){
             .model = &b->models[(ask->first + i) % BENCH_MODELS],
@@ -164,7 +182,11 @@ static inline const struct engine_report *bench_end(struct bench *b, struct end 
 static inline bool bench_renew(struct bench *b, uint32_t id, uint32_t session, uint64_t fence)
 {
     struct engine_renewal lease = {
-        .id = bench_id(id), .fence = fence, .held = {&b->models[0], &b->suite, &b->tenant}};
+        .id = bench_id(id),
+        .fence = fence,
+        .record = &b->records[id],
+        .held = {&b->models[0], &b->suite, &b->tenant},
+    };
     struct engine_renew renew = {.session = bench_id(session), .leases = &lease, .n_leases = 1};
     bench_step(b, (struct engine_event){.renew = &renew});
     return !lease.lost;

@@ -5,12 +5,17 @@
 #include "codec/text.h"
 #include "harness.h"
 
-static void assert_hex(const uint8_t hash[HASH_SHA256_SIZE], const char *want)
+static void assert_hex_of(struct span hash, const char *want)
 {
     CLEANUP(buf_clear) struct buf hex;
-    buf_init(&hex, 2 * HASH_SHA256_SIZE);
-    text_add_hex(&hex, span_of(hash, HASH_SHA256_SIZE));
+    buf_init(&hex, 2 * hash.len);
+    text_add_hex(&hex, hash);
     assert_string_equal(buf_cstr(&hex), want);
+}
+
+static void assert_hex(const uint8_t hash[HASH_SHA256_SIZE], const char *want)
+{
+    assert_hex_of(span_of(hash, HASH_SHA256_SIZE), want);
 }
 
 static void test_sha256(void **state)
@@ -48,6 +53,16 @@ static void test_sha256_in_pieces(void **state)
     hash_sha256_end(hash_sha256_begin(), NULL);
 }
 
+static void test_sha1(void **state)
+{
+    (void)state;
+    uint8_t hash[HASH_SHA1_SIZE];
+    hash_sha1(SPAN("abc"), hash);
+    assert_hex_of(span_of(hash, sizeof(hash)), "a9993e364706816aba3e25717850c26c9cd0d89d");
+    hash_sha1(SPAN_NONE, hash);
+    assert_hex_of(span_of(hash, sizeof(hash)), "da39a3ee5e6b4b0d3255bfef95601890afd80709");
+}
+
 static void test_hmac_sha256(void **state)
 {
     (void)state;
@@ -73,6 +88,14 @@ static void test_crc32(void **state)
     assert_int_equal(hash_crc32c(0, span_of(zeros, sizeof(zeros))), 0x8a9136aa);
     assert_int_equal(hash_crc32(hash_crc32(0, SPAN("1234")), SPAN("56789")), 0xcbf43926);
     assert_int_equal(hash_crc32c(hash_crc32c(0, SPAN("1")), SPAN("23456789")), 0xe3069283);
+    for (size_t len = 0; len < 40; len++) {
+        struct span text = span_first(SPAN("words of eight bytes, and what is left over"), len);
+        uint32_t crc = 0;
+        for (size_t i = 0; i < len; i++) {
+            crc = hash_crc32c(crc, span_of(text.at + i, 1));
+        }
+        assert_int_equal(hash_crc32c(0, text), crc);
+    }
 }
 
 static void test_random_bytes_differ(void **state)
@@ -85,11 +108,9 @@ static void test_random_bytes_differ(void **state)
 }
 
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(test_sha256),
-    cmocka_unit_test(test_sha256_in_pieces),
-    cmocka_unit_test(test_hmac_sha256),
-    cmocka_unit_test(test_crc32),
-    cmocka_unit_test(test_random_bytes_differ),
+    cmocka_unit_test(test_sha256), cmocka_unit_test(test_sha256_in_pieces),
+    cmocka_unit_test(test_sha1),   cmocka_unit_test(test_hmac_sha256),
+    cmocka_unit_test(test_crc32),  cmocka_unit_test(test_random_bytes_differ),
 };
 
 HARNESS_MAIN(tests)

@@ -411,12 +411,13 @@ static void event_renew(struct world *w, struct call *call)
     struct engine_renewal lease = {
         .id = bench_id(call->id),
         .fence = call->fence,
+        .record = record_of(w, call->id),
         .held = {&b->models[call->model], &b->suite, call->tenant ? &b->tenant : NULL}};
     struct engine_renew renew = {.session = bench_id(1), .leases = &lease, .n_leases = 1};
     bench_step(b, (struct engine_event){.renew = &renew});
     struct books *held[] = {&w->books[2 + call->model], &w->books[0],
                             call->tenant ? &w->books[1] : NULL};
-    bool lost = false;
+    bool lost = call->ended;
     for (uint32_t i = 0; i < ARRAY_LEN(held); i++) {
         if (held[i] != NULL && held[i]->resource->limits.concurrency > 0) {
             struct lease *own = books_lease(held[i], call->id);
@@ -470,6 +471,7 @@ static void run(const struct engine_limits *suite, const struct engine_limits *t
         w->bench->models[i].limits = *model;
         w->books[2 + i].resource = &w->bench->models[i];
     }
+    bench_shape(w->bench);
     for (uint32_t i = 0; i < STEPS; i++) {
         w->bench->now_ms +=
             below(w, 50) == 0 ? below(w, (uint32_t)pause_ms * 20) : below(w, (uint32_t)pause_ms);

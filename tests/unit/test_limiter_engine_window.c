@@ -146,9 +146,10 @@ static void test_renewal_wants_the_right_holder(void **state)
     assert_false(bench_renew(b, 2, 8, fence));
     bench_end(b, (struct end){.id = 1, .tokens = 1});
     assert_false(bench_renew(b, 1, 8, fence));
-    /* Without a limit of concurrency there is nothing to lose. */
+    /* Without a limit of concurrency there is nothing to lose, unless the call has ended. */
     b->suite.limits.concurrency = 0;
-    assert_true(bench_renew(b, 1, 8, fence));
+    assert_true(bench_renew(b, 2, 8, fence));
+    assert_false(bench_renew(b, 1, 8, fence));
     assert_true(bench_ask(b, (struct ask){.id = 3, .session = 8})->fence > fence);
 }
 
@@ -327,6 +328,105 @@ static void test_tokens_alone_are_counted_too(void **state)
     assert_true(bench_judged(b, &b->suite) == NULL);
 }
 
+static void set_requests(struct bench *b, uint64_t requests)
+{
+    static struct engine_order order;
+    order = (struct engine_order){
+        .kind = ENGINE_LIMIT, .resource = &b->suite, .suite = &b->suite, .limits = b->suite.limits};
+    order.limits.version++;
+    order.limits.requests = requests;
+    bench_step(b, (struct engine_event){.order = &order});
+    assert_false(order.refused);
+}
+
+static void assert_left(struct bench *b, uint64_t requests, int64_t tokens)
+{
+    struct engine_remaining left = engine_remaining(&b->rules, b->now_ms, &b->suite);
+    assert_int_equal(left.requests, requests);
+    assert_int_equal(left.tokens, tokens);
+}
+
+static void test_what_counts_goes_on_counting_under_other_limits(void **state)
+{
+    (void)state;
+    struct bench *b = bench_new();
+    uint64_t start_ms = b->now_ms;
+    for (uint32_t i = 0; i < 5; i++) {
+        assert_true(bench_ask(b, (struct ask){.id = i})->granted);
+        b->now_ms += 10;
+    }
+    set_requests(b, 4); /* fewer than there were */
+    assert_left(b, 0, 115000);
+    set_requests(b, 100); /* a ring */
+    assert_left(b, 95, 115000);
+    /* A number of before finds nothing: what is used less stays charged, what is more is added. */
+    bench_end(b, (struct end){.id = 0, .tokens = 400});
+    assert_left(b, 95, 115000);
+    bench_end(b, (struct end){.id = 1, .tokens = 3000});
+    assert_left(b, 95, 113000);
+    bench_end(b, (struct end){.id = 2, .undispatched = true});
+    assert_left(b, 95, 113000);
+    assert_true(bench_ask(b, (struct ask){.id = 9})->granted);
+    bench_end(b, (struct end){.id = 9, .tokens = 200});
+    assert_left(b, 94, 112800);
+    set_requests(b, 6); /* a log again */
+    assert_left(b, 0, 112800);
+    const struct engine_verdict *v = bench_ask(b, (struct ask){.id = 10});
+    assert_false(v->granted);
+    assert_true(v->retry_at_ms >= start_ms + BENCH_W + BENCH_GUARD);
+    b->now_ms = v->retry_at_ms;
+    assert_true(bench_ask(b, (struct ask){.id = 10})->granted);
+    bench_end(b, (struct end){.id = 10, .undispatched = true});
+    assert_left(b, 6, 120000);
+}
+
+/* A slot of a ring and an entry of a log that have the same number are not taken for each other. */
+static void test_numbers_of_an_earlier_form_find_nothing(void **state)
+{
+    (void)state;
+    struct bench *b = bench_new();
+    b->now_ms = 3000; /* the third slot of a minute's ring; in the log the first three entries */
+    for (uint32_t i = 0; i < 3; i++) {
+        assert_true(bench_ask(b, (struct ask){.id = i})->granted);
+    }
+    set_requests(b, 100);
+    assert_true(bench_ask(b, (struct ask){.id = 5, .charge = 7000})->granted);
+    assert_left(b, 96, 110000);
+    bench_end(b, (struct end){.id = 1, .tokens = 0});
+    bench_end(b, (struct end){.id = 2, .undispatched = true});
+    assert_left(b, 96, 110000);
+}
+
+static void test_progress_is_charged_once(void **state)
+{
+    (void)state;
+    struct bench *b = bench_new();
+    bench_ask(b, (struct ask){.id = 1, .session = 8, .charge = 1000});
+    struct engine_renewal lease = {
+        .id = bench_id(1),
+        .fence = 1,
+        .record = &b->records[1],
+        .held = {&b->models[0], &b->suite, NULL},
+    };
+    struct engine_renew renew = {.session = bench_id(8), .leases = &lease, .n_leases = 1};
+    static const struct {
+        uint64_t output;
+        int64_t left;
+    } rows[] = {{900, 119000},  {1000, 119000}, {1500, 118500},
+                {1500, 118500}, {1200, 118500}, {2500, 117500}};
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        lease.pool_output = rows[i].output;
+        b->now_ms += 100;
+        bench_step(b, (struct engine_event){.renew = &renew});
+        assert_false(lease.lost);
+        assert_left(b, 29, rows[i].left);
+    }
+    assert_int_equal(b->suite.window.n_debits, 1);
+    const struct engine_report *r = bench_end(b, (struct end){.id = 1, .tokens = 2000});
+    assert_int_equal(r->settlements[1].charged, 2500); /* nothing is taken back */
+    assert_left(b, 29, 117500);
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_window_admits_n_and_is_half_open),
     cmocka_unit_test(test_pacer_spreads_after_its_burst),
@@ -341,6 +441,9 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_debits_never_outgrow_their_list),
     cmocka_unit_test(test_ring_is_an_upper_bound_of_the_log),
     cmocka_unit_test(test_tokens_alone_are_counted_too),
+    cmocka_unit_test(test_what_counts_goes_on_counting_under_other_limits),
+    cmocka_unit_test(test_numbers_of_an_earlier_form_find_nothing),
+    cmocka_unit_test(test_progress_is_charged_once),
 };
 
 HARNESS_MAIN(tests)

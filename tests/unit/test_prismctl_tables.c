@@ -52,13 +52,14 @@ static struct status list_models(struct rpc *rpc, const void *message) PARKS
 
 static struct status peek(struct rpc *rpc, const void *message) PARKS
 {
-    (void)message;
+    const Limiter__PeekRequest *request = message;
     Limiter__Limits limits = LIMITER__LIMITS__INIT;
     limits.requests = 30;
     limits.requests_window_ms = 60000;
     limits.concurrency = 5;
     limits.tokens = 120000;
     limits.tokens_window_ms = 60000;
+    limits.pacer_interval_ms = 2000;
     Limiter__Remaining left = LIMITER__REMAINING__INIT;
     left._requests_case = LIMITER__REMAINING___REQUESTS_REQUESTS;
     left.requests = 28;
@@ -72,13 +73,77 @@ static struct status peek(struct rpc *rpc, const void *message) PARKS
     suite.limits = &limits;
     suite.remaining = &left;
     suite.waiters = 3;
+    suite.limits_version = request->n_resources > 0 ? 4 : 0;
     Limiter__Resource model = LIMITER__RESOURCE__INIT;
     model.name = "bedrock/us-east-2/sonnet-4.6";
     model.state = LIMITER__RESOURCE_STATE__RESOURCE_STATE_COOLDOWN;
     model.state_ms = 42500;
     Limiter__PeekResponse response = LIMITER__PEEK_RESPONSE__INIT;
-    response.resources = (Limiter__Resource *[]){&model, &suite};
-    response.n_resources = 2;
+    Limiter__Resource *all[] = {&model, &suite};
+    response.resources = request->n_resources > 0 ? &all[1] : all;
+    response.n_resources = request->n_resources > 0 ? 1 : ARRAY_LEN(all);
+    return rpc_send(rpc, &response);
+}
+
+/* What an order came to, as far as the table shows it. */
+static Limiter__Resource suite_after(Limiter__ResourceState state, char *note)
+{
+    Limiter__Resource suite = LIMITER__RESOURCE__INIT;
+    suite.name = "suite";
+    suite.state = state;
+    suite.note = note;
+    return suite;
+}
+
+static struct status set_limits(struct rpc *rpc, const void *message) PARKS
+{
+    const Limiter__SetLimitsRequest *request = message;
+    if (request->version != 5) {
+        return status_of(REASON_LIMITS_OUTDATED, NULL);
+    }
+    Limiter__Remaining left = LIMITER__REMAINING__INIT;
+    left._requests_case = LIMITER__REMAINING___REQUESTS_REQUESTS;
+    left.requests = 1;
+    left._leases_case = LIMITER__REMAINING___LEASES_LEASES;
+    left.leases = 2;
+    left._tokens_case = LIMITER__REMAINING___TOKENS_TOKENS;
+    left.tokens = 3;
+    Limiter__Resource suite =
+        suite_after(LIMITER__RESOURCE_STATE__RESOURCE_STATE_OPEN, request->resource);
+    suite.note = "";
+    suite.limits = request->limits;
+    suite.remaining = &left;
+    Limiter__SetLimitsResponse response = LIMITER__SET_LIMITS_RESPONSE__INIT;
+    response.resource = &suite;
+    return rpc_send(rpc, &response);
+}
+
+static struct status force_open(struct rpc *rpc, const void *message) PARKS
+{
+    const Limiter__ForceOpenRequest *request = message;
+    Limiter__Resource suite =
+        suite_after(LIMITER__RESOURCE_STATE__RESOURCE_STATE_CLOSED, request->note);
+    Limiter__ForceOpenResponse response = LIMITER__FORCE_OPEN_RESPONSE__INIT;
+    response.resource = &suite;
+    return rpc_send(rpc, &response);
+}
+
+static struct status force_close(struct rpc *rpc, const void *message) PARKS
+{
+    (void)rpc;
+    (void)message;
+    return status_of(REASON_NOT_APPLICABLE, "only models have a circuit breaker");
+}
+
+static struct status reopen(struct rpc *rpc, const void *message) PARKS
+{
+    const Limiter__ReopenRequest *request = message;
+    Limiter__Resource suite =
+        suite_after(request->force ? LIMITER__RESOURCE_STATE__RESOURCE_STATE_OPEN
+                                   : LIMITER__RESOURCE_STATE__RESOURCE_STATE_STATE_LOST,
+                    "");
+    Limiter__ReopenResponse response = LIMITER__REOPEN_RESPONSE__INIT;
+    response.resource = &suite;
     return rpc_send(rpc, &response);
 }
 
@@ -97,10 +162,10 @@ static const struct rpc_method limiter_methods[] = {
     {"Cancel", RPC_UNARY, NULL},
     {"Peek", RPC_UNARY, peek},
     {"Dump", RPC_UNARY, NULL},
-    {"SetLimits", RPC_UNARY, NULL},
-    {"ForceOpen", RPC_UNARY, NULL},
-    {"ForceClose", RPC_UNARY, NULL},
-    {"Reopen", RPC_UNARY, NULL},
+    {"SetLimits", RPC_UNARY, set_limits},
+    {"ForceOpen", RPC_UNARY, force_open},
+    {"ForceClose", RPC_UNARY, force_close},
+    {"Reopen", RPC_UNARY, reopen},
     {"WatchResources", RPC_SERVER_STREAM, NULL},
 };
 
@@ -120,8 +185,9 @@ static void run_main(void *arg) PARKS
     op_done(&run->ended, STATUS_SUCCESS);
 }
 
-/* Compares stdout and stderr of a command of one word. */
-static void expect(char *word, const char *form, const char *out, const char *err) PARKS
+/* Compares exit code, stdout and stderr of a command; out and err NULL: whatever they are. */
+static void expect_all(const char *words, const char *form, int code, const char *out,
+                       const char *err) PARKS
 {
     CLEANUP(arena_drop) struct arena *arena = arena_new(1u << 20);
     const struct rpc_service services[] = {
@@ -135,14 +201,18 @@ static void expect(char *word, const char *form, const char *out, const char *er
     struct rpc_server *server;
     assert_status_ok(rpc_server_start(wire, &options, &server));
     char *at = arena_printf(arena, "127.0.0.1:%u", rpc_server_port(server));
-    char *argv[] = {"prismctl", "-o",       (char *)form, "--router", at,  "--limiter",
-                    at,         "--tenant", "acme",       word,       NULL};
+    char *argv[20] = {"prismctl",  "-o", (char *)form, "--router", at,
+                      "--limiter", at,   "--tenant",   "acme"};
+    int argc = 9;
+    struct span rest = span_str(words), word;
+    while (span_cut(&rest, ' ', &word)) {
+        argv[argc++] = arena_string(arena, word);
+    }
     char *no_environment[] = {NULL};
     struct cli_config config;
     struct run run = {0};
-    assert_int_equal(
-        command_load((int)ARRAY_LEN(argv) - 1, argv, no_environment, arena, &config, &run.words),
-        CONFIG_RUN);
+    assert_int_equal(command_load(argc, argv, no_environment, arena, &config, &run.words),
+                     CONFIG_RUN);
     char *texts[2];
     size_t lens[2];
     run.cli = (struct cli){
@@ -158,14 +228,26 @@ static void expect(char *word, const char *form, const char *out, const char *er
     assert_status_ok(op_wait(&run.ended));
     fclose(run.cli.out);
     fclose(run.cli.err);
-    assert_int_equal(run.code, CLI_OK);
-    assert_span(span_of(texts[0], lens[0]), span_str(out));
-    assert_span(span_of(texts[1], lens[1]), span_str(err));
+    assert_int_equal(run.code, code);
+    if (out != NULL && err != NULL) {
+        assert_span(span_of(texts[0], lens[0]), span_str(out));
+        assert_span(span_of(texts[1], lens[1]), span_str(err));
+    }
     free(texts[0]);
     free(texts[1]);
     rpc_server_stop(server, 0);
     wire_stop(wire);
     metric_reset_all();
+}
+
+static void expect(const char *words, const char *form, const char *out, const char *err) PARKS
+{
+    expect_all(words, form, CLI_OK, out, err);
+}
+
+static void expect_code(const char *words, int code) PARKS
+{
+    expect_all(words, "text", code, NULL, NULL);
 }
 
 #define MODELS                                                                                     \
@@ -202,15 +284,48 @@ task_test_real(quotas_are_json)
            "\"stateMs\":\"42500\"}\n"
            "{\"name\":\"suite\",\"state\":\"RESOURCE_STATE_OPEN\",\"limits\":{\"requests\":\"30\","
            "\"requestsWindowMs\":\"60000\",\"concurrency\":5,\"tokens\":\"120000\","
-           "\"tokensWindowMs\":\"60000\"},\"remaining\":{\"requests\":\"28\",\"leases\":\"0\","
+           "\"tokensWindowMs\":\"60000\",\"pacerIntervalMs\":\"2000\"},\"remaining\":{\"requests\":"
+           "\"28\",\"leases\":\"0\","
            "\"tokens\":\"-1200\"},\"waiters\":3}\n",
            "");
+}
+
+task_test_real(limits_are_set_and_what_is_not_named_stays)
+{
+    expect("quota set suite requests=10 window=2m burst=0", "text",
+           "Resource  State   Requests left  At once left          Tokens left  Waiting\n"
+           "suite     open   1 of 10 in 2 m        2 of 5  3 of 120,000 in 2 m\n",
+           "");
+    expect("quota set suite requests=10 window=2m tokens=0", "jsonl",
+           "{\"name\":\"suite\",\"state\":\"RESOURCE_STATE_OPEN\",\"limits\":{\"requests\":\"10\","
+           "\"requestsWindowMs\":\"120000\",\"concurrency\":5,\"pacerIntervalMs\":\"12000\"},"
+           "\"remaining\":{\"requests\":\"1\",\"leases\":\"2\",\"tokens\":\"3\"}}\n",
+           "");
+    expect_code("quota set suite requests=ten", CLI_USAGE);
+    expect_code("quota set suite speed=9", CLI_USAGE);
+    expect_code("quota set suite concurrency=65", CLI_USAGE);
+    expect_code("quota set suite", CLI_USAGE);
+    expect_code("quota set", CLI_USAGE);
+    expect_code("quota sett suite requests=1", CLI_USAGE);
+}
+
+task_test_real(resources_are_closed_and_opened)
+{
+    expect("quota close suite --note in-doubt", "jsonl",
+           "{\"name\":\"suite\",\"state\":\"RESOURCE_STATE_CLOSED\",\"note\":\"in-doubt\"}\n", "");
+    expect("quota reopen suite --force", "jsonl",
+           "{\"name\":\"suite\",\"state\":\"RESOURCE_STATE_OPEN\"}\n", "");
+    expect("quota reopen suite", "jsonl",
+           "{\"name\":\"suite\",\"state\":\"RESOURCE_STATE_STATE_LOST\"}\n", "");
+    expect_code("quota open suite", CLI_STATUS + STATUS_FAILED_PRECONDITION);
 }
 
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(models_are_a_table),
     cmocka_unit_test(quotas_are_a_table),
     cmocka_unit_test(quotas_are_json),
+    cmocka_unit_test(limits_are_set_and_what_is_not_named_stays),
+    cmocka_unit_test(resources_are_closed_and_opened),
 };
 
 int main(void)

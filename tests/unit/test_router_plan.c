@@ -280,6 +280,28 @@ task_test(a_chain_that_failed_is_tried_again_after_a_backoff)
     stop(&f);
 }
 
+/* What is known to the limiter is not guessed at. */
+task_test(a_chain_that_was_throttled_is_asked_for_at_once)
+{
+    struct fixture f;
+    struct step step;
+    start(&f);
+    f.generation->models = (char *[]){"first", "last"};
+    f.generation->n_models = 2;
+    assert_status_ok(make(&f));
+    fail_with(&f, 0, REASON_TIER_THROTTLED);
+    step_begin(&step, &f, REASON_TIER_THROTTLED, 2000);
+    assert_true(step.ended && step.goes_on);
+    fail_with(&f, 1, REASON_TIER_THROTTLED_DAILY);
+    step_begin(&step, &f, REASON_TIER_THROTTLED_DAILY, 2000);
+    task_test_advance(0);
+    assert_true(step.ended && step.goes_on);
+    assert_int_equal(f.plan->rounds, 0);
+    assert_int_equal(f.plan->candidates[0].out, REASON_NONE);
+    assert_int_equal(f.plan->candidates[1].out, REASON_NONE);
+    stop(&f);
+}
+
 task_test(a_deadline_nearer_than_the_backoff_ends_the_call)
 {
     struct fixture f;
@@ -446,6 +468,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(the_class_of_a_reason_says_what_follows),
     cmocka_unit_test(the_next_tier_waits_as_long_as_is_configured),
     cmocka_unit_test(a_chain_that_failed_is_tried_again_after_a_backoff),
+    cmocka_unit_test(a_chain_that_was_throttled_is_asked_for_at_once),
     cmocka_unit_test(a_deadline_nearer_than_the_backoff_ends_the_call),
     cmocka_unit_test(attempts_are_bounded),
     cmocka_unit_test(when_every_model_is_out_for_good_nothing_is_waited_for),

@@ -461,6 +461,82 @@ task_test(sleeping_no_time_lets_others_run)
     assert_int_equal(loop_tasks(task_loop()), 1);
 }
 
+struct ringer {
+    struct bell *bell;
+    uint64_t when_ms;
+    bool rang;
+};
+
+static void rings(void *arg)
+{
+    struct ringer *ringer = arg;
+    assert_status_ok(task_sleep_until(ringer->when_ms));
+    bell_ring(ringer->bell);
+    bell_ring(ringer->bell); /* is one */
+    ringer->rang = true;
+}
+
+struct listener {
+    struct bell *bell;
+    uint64_t until_ms;
+    bool ended;
+    bool rung;
+    struct status status;
+};
+
+static void listens(void *arg)
+{
+    struct listener *listener = arg;
+    listener->status = bell_wait_until(listener->bell, listener->until_ms, &listener->rung);
+    listener->ended = true;
+}
+
+task_test(a_ring_is_heard_now_or_at_the_next_wait)
+{
+    struct bell bell = {0};
+    uint64_t now = loop_now_ms(task_loop());
+    struct ringer ringer = {.bell = &bell, .when_ms = now + 10};
+    struct listener listener = {.bell = &bell, .until_ms = UINT64_MAX};
+    bool rung;
+    task_spawn(task_loop(), NULL, rings, &ringer);
+    task_spawn(task_loop(), NULL, listens, &listener);
+    task_test_advance(9);
+    assert_false(listener.ended);
+    task_test_advance(1);
+    assert_true(listener.ended && listener.rung);
+
+    bell_ring(&bell); /* nobody waits */
+    assert_status_ok(bell_wait_until(&bell, UINT64_MAX, &rung));
+    assert_true(rung);
+    assert_status_ok(bell_wait_until(&bell, loop_now_ms(task_loop()), &rung));
+    assert_false(rung);
+}
+
+/* In the turn in which the wait ends by itself: before its task has had its turn. */
+task_test(a_ring_in_the_moment_a_wait_ends_is_not_lost)
+{
+    for (int cancels = 0; cancels < 2; cancels++) {
+        struct bell bell = {0};
+        uint64_t when = loop_now_ms(task_loop()) + 10;
+        struct ringer ringer = {.bell = &bell, .when_ms = when};
+        struct listener listener = {.bell = &bell, .until_ms = cancels ? UINT64_MAX : when};
+        task_spawn(task_loop(), NULL, rings, &ringer); /* its timer is the first of the two */
+        struct task *task = task_spawn(task_loop(), NULL, listens, &listener);
+        task_test_advance(0);
+        if (cancels) {
+            task_cancel(task, status_of(REASON_CALL_CANCELLED, NULL));
+            bell_ring(&bell);
+            task_test_advance(0);
+            assert_true(listener.ended);
+            assert_status(listener.status, REASON_CALL_CANCELLED);
+        }
+        task_test_advance(10);
+        assert_true(ringer.rang && listener.ended);
+        assert_true(cancels || (status_ok(listener.status) && listener.rung));
+        assert_true(bell.rung == (cancels > 0)); /* for the next one */
+    }
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(an_op_on_the_stack_wakes_its_waiter),
     cmocka_unit_test(completion_runs_then_before_the_waiter_and_never_switches),
@@ -483,6 +559,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(waits_nest_through_frames),
     cmocka_unit_test(who_yields_for_ever_does_not_keep_others_from_timers_and_posts),
     cmocka_unit_test(sleeping_no_time_lets_others_run),
+    cmocka_unit_test(a_ring_is_heard_now_or_at_the_next_wait),
+    cmocka_unit_test(a_ring_in_the_moment_a_wait_ends_is_not_lost),
 };
 
 HARNESS_MAIN(tests)

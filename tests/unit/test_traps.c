@@ -7,13 +7,10 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
-#include "aws/bedrock.h"
 #include "base/clock.h"
 #include "codec/json.h"
 #include "loop/sanitizer.h"
@@ -506,97 +503,6 @@ task_test_real(deep_json_is_refused_before_it_is_read)
     assert_string_equal(error.text, "nested too deeply");
 }
 
-/* --- 15: what takes long is done elsewhere -----------------------------------------------------
- */
-
-/* How long the loop worked between two ticks of a timer at most, in its thread's own time: what
- * others do on a busy machine does not count. */
-struct lag {
-    bool over;
-    uint64_t most_us;
-};
-
-static uint64_t worked_us(void)
-{
-    struct timespec time;
-    assert_int_equal(clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time), 0);
-    return (uint64_t)time.tv_sec * 1000000 + (uint64_t)time.tv_nsec / 1000;
-}
-
-static void watch_lag(void *arg)
-{
-    struct lag *lag = arg;
-    while (!lag->over) {
-        uint64_t begin_us = worked_us();
-        assert_status_ok(task_sleep_ms(1));
-        uint64_t took_us = worked_us() - begin_us;
-        lag->most_us = took_us > lag->most_us ? took_us : lag->most_us;
-    }
-}
-
-/* Another process that takes requests of LARGE bytes, whatever they say, and answers. */
-static pid_t start_sink(struct peer *peer)
-{
-    static const char reply[] = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\ntaken";
-    static char taken[PIECE];
-    int listener = listen_anywhere(peer, 0);
-    pid_t child = fork();
-    assert_true(child >= 0);
-    if (child != 0) {
-        close(listener);
-        return child;
-    }
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    for (int fd = accept(listener, NULL, NULL); fd >= 0;) {
-        ssize_t got;
-        size_t body = 0;
-        char *head_end = NULL;
-        while (body < LARGE && (got = read(fd, taken, sizeof(taken))) > 0) {
-            bool head = head_end == NULL;
-            head_end = head ? memmem(taken, (size_t)got, "\r\n\r\n", 4) : head_end;
-            body += head && head_end != NULL ? (size_t)(taken + got - head_end) - 4 : (size_t)got;
-        }
-        if (body < LARGE || write(fd, reply, sizeof(reply) - 1) < 0) {
-            break;
-        }
-    }
-    _exit(0);
-}
-
-/* A request of 25 MB is signed and sent, and the loop goes on meanwhile. */
-task_test_real(a_large_body_does_not_silence_the_loop)
-{
-    struct peer peer = {.client = http_client_new(task_loop(), &(struct http_client_options){0})};
-    struct lag lag = {0};
-    struct group group;
-    pid_t sink = start_sink(&peer);
-    struct credentials_values who = {.access_key = SPAN("AKIDEXAMPLE"), .secret_key = SPAN("x")};
-    struct credentials *credentials = credentials_fixed(&who);
-    struct bedrock *bedrock = bedrock_new(&(struct bedrock_options){
-        .http = peer.client, .credentials = credentials, .endpoint = peer.url});
-    char *body = calloc(1, LARGE);
-    const struct bedrock_request request = {
-        .region = "us-east-2", .model_id = "m", .body = span_of(body, LARGE)};
-    struct span answered;
-    group_init(&group);
-    group_spawn(&group, "lag", watch_lag, &lag);
-    for (int i = 0; i < 5; i++) {
-        CLEANUP(bedrock_close) struct bedrock_call *call = NULL;
-        assert_status_ok(bedrock_invoke(bedrock, &request, &call, &answered));
-        assert_span(answered, SPAN("taken"));
-    }
-    lag.over = true;
-    assert_status_ok(group_wait(&group));
-    print_message("# the loop worked %u us at most without a pause\n", (unsigned)lag.most_us);
-    assert_true(lag.most_us < 20000); /* 1,000 measured, 5,000 allowed */
-    free(body);
-    bedrock_free(bedrock);
-    credentials_free(credentials);
-    http_client_free(peer.client);
-    kill(sink, SIGKILL);
-    waitpid(sink, NULL, 0);
-}
-
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(deep_nesting_ends_where_our_types_do),
     cmocka_unit_test(test_zero_is_not_absence),
@@ -609,7 +515,6 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(slow_readers_cost_no_memory),
     cmocka_unit_test(a_peer_that_closes_while_we_write_costs_a_call),
     cmocka_unit_test(deep_json_is_refused_before_it_is_read),
-    cmocka_unit_test(a_large_body_does_not_silence_the_loop),
 };
 
 int main(int argc, char **argv)

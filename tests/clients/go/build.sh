@@ -6,8 +6,9 @@
 set -eu
 cd "$(dirname "$0")/../../.."
 
-dir=$PWD/out/clients/go
-go=$PWD/out/tools/venv/go/bin/go
+root=$PWD
+dir=$root/out/clients/go
+go=$root/out/tools/venv/go/bin/go
 mkdir -p "$dir/bin"
 exec 9>"$dir/lock"
 flock 9
@@ -24,20 +25,17 @@ export GOPATH=$dir/cache/path GOMODCACHE=$dir/cache/mod GOCACHE=$dir/cache/build
 
 rm -rf "$dir/src"
 cp -r tests/clients/go "$dir/src"
-{
-    cd "$dir/src"
-    "$go" install -ldflags='-s -w' tool ./interop_server
-    mv "$dir/bin/client" "$dir/bin/interop_client"
+cd "$dir/src"
+"$go" install -ldflags='-s -w' tool ./interop_server
+mv "$dir/bin/client" "$dir/bin/interop_client"
 
-    # Import paths are ours to choose; the protos name none.
-    options=
-    protos=$(cd "$OLDPWD/proto" && find prism -name '*.proto' | LC_ALL=C sort)
-    for proto in $protos; do
-        options="$options,M$proto=prism.test/clients/$(dirname "$proto")"
-    done
-    PATH=$dir/bin:$PATH protoc -I"$OLDPWD/proto" -I"$OLDPWD/proto/third_party" \
-        --go_out=. --go_opt="module=prism.test/clients$options" \
-        --go-grpc_out=. --go-grpc_opt="module=prism.test/clients$options" $protos
-    "$go" install -ldflags='-s -w' ./client
-}
+# Import paths are ours to choose; the protos name none.
+mapfile -t protos < <(cd "$root/proto" && find prism -name '*.proto')
+options=module=prism.test/clients
+for proto in "${protos[@]}"; do
+    options="$options,M$proto=prism.test/clients/$(dirname "$proto")"
+done
+PATH=$dir/bin:$PATH protoc -I"$root/proto" -I"$root/proto/third_party" \
+    --go_out=. --go_opt="$options" --go-grpc_out=. --go-grpc_opt="$options" "${protos[@]}"
+"$go" install -ldflags='-s -w' ./client
 echo "$inputs" >"$dir/stamp"

@@ -1,0 +1,152 @@
+#include "limiter/operate.h"
+
+#include <string.h>
+
+#include "base/log.h"
+#include "limiter/reply.h"
+#include "limiter/request.h"
+
+#define DAY_MS        86400000u
+#define SECOND_MS     1000u
+#define REQUESTS_MOST 100000000u
+#define TOKENS_MOST   1000000000000u
+#define BURST_MOST    1000000u
+
+/* An order for a resource, to be filled in and stepped; in the call's arena. */
+static struct status order_for(struct rpc *rpc, const char *resource, enum engine_order_kind kind,
+                               struct engine_order **out)
+{
+    struct limiter *limiter = rpc_service(rpc);
+    struct engine_order *order = ARENA_NEW(rpc_arena(rpc), struct engine_order);
+    TRY(request_resource(rpc, resource, &order->resource));
+    order->kind = kind;
+    order->suite = limiter->suite;
+    *out = order;
+    return STATUS_SUCCESS;
+}
+
+/* The resource as it is now. */
+static Limiter__Resource *step(struct rpc *rpc, struct engine_order *order, const char *name)
+{
+    struct limiter *limiter = rpc_service(rpc);
+    uint64_t now_ms = limiter_step(limiter, (struct engine_event){.order = order});
+    METRIC_ADD(limiter->metrics.orders_total, 1, name);
+    LOG(INFO, "an operator's order", KV("order", name), KV("resource", order->resource->name),
+        KV("version", order->resource->limits.version), KV("note", order->resource->note),
+        KV("force", order->force), KV("refused", order->refused));
+    limiter_look_at_dates(limiter);
+    return reply_resource(rpc_arena(rpc), limiter, order->resource, now_ms);
+}
+
+/* --- limits ------------------------------------------------------------------------------------
+ */
+
+/* Both windows are one: of requests, of tokens, or the same for both. */
+static bool take_window(const struct limiter *limiter, const Limiter__Limits *from, uint64_t *out)
+{
+    uint64_t requests_ms = from->requests > 0 ? from->requests_window_ms : 0;
+    uint64_t tokens_ms = from->tokens > 0 ? from->tokens_window_ms : 0;
+    uint64_t least_ms = SECOND_MS / limiter->config->time_scale;
+    if (from->requests > 0 && from->tokens > 0 && requests_ms != tokens_ms) {
+        return false;
+    }
+    *out = requests_ms > 0 ? requests_ms : tokens_ms;
+    bool none = from->requests == 0 && from->tokens == 0;
+    return none || (*out > 0 && *out >= least_ms && *out <= DAY_MS);
+}
+
+static struct status take_limits(struct rpc *rpc, const Limiter__Limits *from,
+                                 struct engine_limits *out)
+{
+    uint64_t window_ms;
+    if (from == NULL) {
+        return rpc_bad_field(rpc, "limits", "must be set");
+    }
+    if (from->requests > REQUESTS_MOST) {
+        return rpc_bad_field(rpc, "limits.requests", "must be at most 100,000,000");
+    }
+    if (from->tokens > TOKENS_MOST) {
+        return rpc_bad_field(rpc, "limits.tokens", "must be at most 1,000,000,000,000");
+    }
+    if (from->concurrency > ENGINE_LEASES_MOST) {
+        return rpc_bad_field(rpc, "limits.concurrency", "must be at most 64");
+    }
+    if (!take_window(rpc_service(rpc), from, &window_ms)) {
+        return rpc_bad_field(rpc, "limits",
+                             "windows must be 1 s to 24 h, and the same for requests and tokens");
+    }
+    if (from->pacer_burst > BURST_MOST || from->pacer_interval_ms > DAY_MS) {
+        return rpc_bad_field(rpc, "limits", "burst must be at most 1,000,000, interval 24 h");
+    }
+    *out = (struct engine_limits){
+        .requests = from->requests,
+        .tokens = from->tokens,
+        .window_ms = window_ms,
+        .concurrency = from->concurrency,
+        .pacer_burst = from->pacer_burst,
+        .pacer_interval_ms = from->pacer_interval_ms,
+    };
+    return STATUS_SUCCESS;
+}
+
+struct status operate_set_limits(struct rpc *rpc, const void *message)
+{
+    const Limiter__SetLimitsRequest *request = message;
+    struct engine_order *order;
+    struct engine_limits limits;
+    TRY(take_limits(rpc, request->limits, &limits));
+    TRY(order_for(rpc, request->resource, ENGINE_LIMIT, &order));
+    order->limits = limits;
+    order->limits.version = request->version;
+    Limiter__SetLimitsResponse reply = LIMITER__SET_LIMITS_RESPONSE__INIT;
+    reply.resource = step(rpc, order, "limits");
+    if (order->refused) {
+        return status_of(REASON_LIMITS_OUTDATED,
+                         arena_printf(rpc_arena(rpc), "the limits of %s are of version %llu",
+                                      order->resource->name,
+                                      (unsigned long long)order->resource->limits.version));
+    }
+    return rpc_send(rpc, &reply);
+}
+
+/* --- opening and closing -----------------------------------------------------------------------
+ */
+
+struct status operate_force_open(struct rpc *rpc, const void *message)
+{
+    const Limiter__ForceOpenRequest *request = message;
+    struct engine_order *order;
+    if (strlen(request->note) > ENGINE_NOTE_MOST) {
+        return rpc_bad_field(rpc, "note", "must be at most 256 bytes");
+    }
+    TRY(order_for(rpc, request->resource, ENGINE_CLOSE, &order));
+    order->note = span_str(request->note);
+    Limiter__ForceOpenResponse reply = LIMITER__FORCE_OPEN_RESPONSE__INIT;
+    reply.resource = step(rpc, order, "close");
+    return rpc_send(rpc, &reply);
+}
+
+struct status operate_force_close(struct rpc *rpc, const void *message)
+{
+    const Limiter__ForceCloseRequest *request = message;
+    struct engine_order *order;
+    TRY(order_for(rpc, request->resource, ENGINE_CLOSE_BREAKER, &order));
+    Limiter__ForceCloseResponse reply = LIMITER__FORCE_CLOSE_RESPONSE__INIT;
+    reply.resource = step(rpc, order, "close_breaker");
+    return order->refused ? status_of(REASON_NOT_APPLICABLE, "only models have a circuit breaker")
+                          : rpc_send(rpc, &reply);
+}
+
+struct status operate_reopen(struct rpc *rpc, const void *message)
+{
+    const Limiter__ReopenRequest *request = message;
+    struct engine_order *order;
+    TRY(order_for(rpc, request->resource, ENGINE_REOPEN, &order));
+    order->force = request->force;
+    Limiter__ReopenResponse reply = LIMITER__REOPEN_RESPONSE__INIT;
+    reply.resource = step(rpc, order, "reopen");
+    return order->resource->health.retired
+               ? status_of(REASON_NOT_APPLICABLE,
+                           "by the date in the catalogue the model is retired")
+               : rpc_send(rpc, &reply);
+}

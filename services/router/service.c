@@ -1,0 +1,107 @@
+/* prism-router: its options, its beginning and its end. */
+#include <stdlib.h>
+
+#include "base/alloc.h"
+#include "base/log.h"
+#include "base/map.h"
+#include "codec/hash.h"
+#include "loop/task.h"
+#include "router/router.h"
+
+static const struct config_row rows[] = {
+#define CONFIG(...)  CONFIG_ROW(struct router_config, __VA_ARGS__)
+#define CONFIG_ALIAS CONFIG_ROW_ALIAS
+#include "app/common.def"
+#include "router/config.def"
+};
+
+static void metrics_init(struct router_metrics *m)
+{
+#define METRIC(kind, name, labels, help)                                                           \
+    m->name = metric_##kind("prism_router_" #name, labels, help);
+#include "router/metrics.def"
+}
+
+static struct status start(struct app *app, const void *config, void **state) PARKS
+{
+    static struct rpc_service services[1]; /* outlives the server */
+    static char catalogue_error[256];
+    struct router *router = ALLOC(struct router);
+    router->app = app;
+    router->loop = app_loop(app);
+    router->config = config;
+    metrics_init(&router->metrics);
+    hash_random(router->session, sizeof(router->session));
+    struct status s =
+        router->config->catalogue[0] != '\0'
+            ? catalogue_load(router->config->catalogue, catalogue_error, &router->catalogue)
+            : catalogue_load_default(&router->catalogue);
+    if (!status_ok(s)) {
+        free(router);
+        return s;
+    }
+    router->running = map_new();
+    router->credentials = credentials_from_environment();
+    router->http = http_client_new(
+        router->loop,
+        &(struct http_client_options){.max_per_host = router->config->max_connections});
+    router->bedrock = bedrock_new(&(struct bedrock_options){
+        .http = router->http,
+        .credentials = router->credentials,
+        .endpoint =
+            router->config->bedrock_endpoint[0] != '\0' ? router->config->bedrock_endpoint : NULL,
+    });
+    router->limiter = rpc_channel_new(
+        app_wire(app), &(struct rpc_channel_options){.targets = router->config->limiter,
+                                                     .call_ms = router->config->limiter_wait});
+    if (router->config->ledger[0] != '\0') {
+        router->ledger = rpc_channel_new(
+            app_wire(app),
+            &(struct rpc_channel_options){.targets = router->config->ledger, .call_ms = 10000});
+    }
+    router->leases = leases_start(router);
+    router->records = records_start(router);
+    /* Without it no call can be admitted. */
+    app_follow(app, "limiter", router->limiter, "the limiter is not connected");
+    services[0] = (struct rpc_service){&router__router_service__descriptor, router_methods,
+                                       router_n_methods, router};
+    app_serve(app, services, ARRAY_LEN(services));
+    *state = router;
+    return STATUS_SUCCESS;
+}
+
+static void stop(struct app *app, void *state) PARKS
+{
+    struct router *router = state;
+    (void)app;
+    while (router->handed_over > 0 && status_ok(task_sleep_ms(10))) {
+        /* settlements on their way; each has a deadline of its own */
+    }
+    leases_stop(router->leases);
+    records_stop(router->records);
+    if (router->ledger != NULL) {
+        rpc_channel_free(router->ledger);
+    }
+    rpc_channel_free(router->limiter);
+    bedrock_free(router->bedrock);
+    http_client_free(router->http);
+    credentials_free(router->credentials);
+    map_free(router->running);
+    catalogue_unref(router->catalogue);
+    free(router);
+}
+
+const struct service_spec router_spec = {
+    .config = {.program = "prism-router",
+               .env = "PRISM_ROUTER_",
+               .about = "Sends prompts to the best model that is open now, with one deadline over "
+                        "waiting, tiers and retries.",
+               .usage = "",
+               .rows = rows,
+               .n_rows = ARRAY_LEN(rows)},
+    .config_size = sizeof(struct router_config),
+    .address_offset = offsetof(struct router_config, listen),
+    .admin_offset = offsetof(struct router_config, admin),
+    .start = start,
+    .stop = stop,
+};
