@@ -91,7 +91,7 @@ refuses_slips() {
 refuses_what_cannot_work() {
     refuses "enable limiter" --set limiter.enabled=false &&
         refuses "enable router" --set router.enabled=false &&
-        refuses limiter.stateDir --set limiter.persistence.enabled=true &&
+        refuses limiter.stateDir --set limiter.persistence.enabled=true --set limiter.stateDir= &&
         refuses "one or the other" --set simulator.enabled=true --set aws.existingSecret=x
 }
 
@@ -113,11 +113,11 @@ rolls_what_changed() {
 # The suite with the files of a scenario; only addresses and paths are this machine's.
 starts_with_the_chart() {
     local of=$folder/simulator
-    mkdir "$folder/state"
+    mkdir "$folder/state" "$folder/limits"
     start simulator --config="$of/simulator.options.yaml" --faults="$of/simulator.faults.yaml" \
         --quotas="$of/simulator.quotas.yaml"
     simulator=$address
-    start limiter --config="$of/limiter.options.yaml"
+    start limiter --config="$of/limiter.options.yaml" --state-dir="$folder/limits"
     limiter=$address
     start router --config="$of/router.options.yaml" --bedrock-endpoint="http://$simulator" --limiter="$limiter" \
         --ledger=
@@ -128,7 +128,7 @@ starts_with_the_chart() {
 takes_catalogue_and_policy() {
     local of=$folder/production
     suite_stop
-    start limiter --config="$of/limiter.options.yaml" --catalogue="$of/limiter.catalogue.yaml" \
+    start limiter --config="$of/limiter.options.yaml" --state-dir="$folder/limits" --catalogue="$of/limiter.catalogue.yaml" \
         --policy="$of/limiter.policy.yaml" &&
         "$bin/prismctl" quota -o json --limiter="$address" >"$folder/out" && cat "$folder/out" &&
         grep -F '"requests":"600"' "$folder/out" && grep -F '"requests":"10000"' "$folder/out"
