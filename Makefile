@@ -8,7 +8,7 @@ SERVICES = router limiter analyzer simulator prismctl
 BINS    = $(foreach s,$(SERVICES),$(OUT)/bin/$(if $(filter prismctl,$(s)),$(s),prism-$(s)))
 
 .DEFAULT_GOAL = all
-.SECONDARY:
+.PRECIOUS: $(OUT)/obj/%.o
 
 # Packages that are missing are installed before anything else is looked at: make remakes this
 # fragment and starts again.
