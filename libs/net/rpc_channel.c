@@ -200,7 +200,9 @@ static void waiter_asked(struct op *op)
 struct status rpc_channel_pick(struct rpc_channel *channel, grpc_channel **out)
 {
     struct loop *loop = wire_loop(channel->wire);
-    uint64_t until_ms = loop_now_ms(loop) + CONNECT_MS;
+    /* At most half of what is left, so that the caller can still be told. */
+    uint64_t half = task_left_ms() / 2;
+    uint64_t until_ms = loop_now_ms(loop) + (half < CONNECT_MS ? half : CONNECT_MS);
     grpc_channel *ready;
     while ((ready = first_ready(channel)) == NULL) {
         TRY(task_status());

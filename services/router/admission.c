@@ -280,7 +280,9 @@ static struct status unanswered(struct router *router, struct plan *plan, const 
     METRIC_ADD(router->metrics.admissions_total, 1, "unreachable");
     struct status mine = task_status();
     bool lost = s.code == STATUS_UNAVAILABLE || s.code == STATUS_DEADLINE_EXCEEDED;
-    if (status_ok(mine) && lost && tries < UNREACHABLE_MOST) {
+    /* Another question may take twice the wait, to connect and to be answered. */
+    bool time_left = status_ok(mine) && task_left_ms() > 2 * router->config->limiter_wait;
+    if (lost && time_left && tries < UNREACHABLE_MOST) {
         mine = task_sleep_ms(100u << tries);
         if (status_ok(mine)) {
             return STATUS_SUCCESS;
