@@ -161,7 +161,7 @@ static void walk_records(struct world *w) PARKS
 static const char two_fail[] =
     "rules:\n"
     "  - {model: us.anthropic.claude-sonnet-4-6, action: status, code: 429}\n"
-    "  - {nth: 1, action: truncate, after: 6}\n";
+    "  - {model: us.anthropic.claude-sonnet-5, action: truncate, after: 6}\n";
 
 task_test_real(generate_survives_every_fault)
 {
