@@ -105,9 +105,11 @@ task_test_real(a_section_survives_every_fault)
 {
     struct world w = {0};
     struct fault_walk both = {"AnalyzeSection", {"AnalyzeSection", "Generate"}, run, judge, &w};
+    struct fault_walk router = {"AnalyzeSection", {"Generate"}, run, judge, &w};
     struct fault_walk analyzer = {"AnalyzeSection", {"AnalyzeSection"}, run, judge, &w};
     small_suite_start(&w.suite, &(struct small_suite_options){.analyzer = true});
     size_t failed = fault_walk_fail(&both);
+    failed += fault_walk_lose(&router);
     size_t cancelled = fault_walk_cancel(&both);
     size_t dropped = fault_walk_strike(&both, leave);
     dropped += fault_walk_strike(&analyzer, cut_caller);

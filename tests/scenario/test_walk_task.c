@@ -121,6 +121,7 @@ task_test_real(a_task_survives_every_fault)
     struct world w;
     struct fault_walk calls = {
         "task", {"SubmitAnalysis", "WatchTask", "GetTask"}, run, judge_done, &w};
+    struct fault_walk watchers = {"task", {"WatchTask"}, run, judge_done, &w};
     struct fault_walk runs = {"task", {"analysis"}, run, judge_done, &w};
     struct fault_walk all = {
         "task", {"SubmitAnalysis", "WatchTask", "GetTask", "analysis"}, run, judge_done, &w};
@@ -128,6 +129,7 @@ task_test_real(a_task_survives_every_fault)
         "task", {"analysis", "section", "outbox", "dispatcher"}, run, judge_cancelled, &w};
     start(&w);
     size_t failed = fault_walk_fail(&all);
+    failed += fault_walk_lose(&watchers);
     size_t cancels = fault_walk_cancel(&calls);
     cancels += fault_walk_strike(&cancelled, cancel_task);
     size_t dropped = fault_walk_strike(&all, cut_watcher);
