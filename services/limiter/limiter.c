@@ -101,7 +101,7 @@ static void write_renew(const struct limiter *limiter, const struct engine_renew
 uint64_t limiter_step(struct limiter *limiter, struct engine_event event)
 {
     uint64_t now_ms =
-        engine_step(&limiter->policy->rules, limiter->clock_ms(), ++limiter->stamp, &event, 1);
+        engine_step(&limiter->policy->rules, limiter->clock_ms(), ++limiter->stamp, &event, 1, NULL);
     if (event.acquire != NULL) {
         write_acquire(limiter, event.acquire);
     } else if (event.report != NULL) {

@@ -54,7 +54,7 @@ struct status look_peek(struct rpc *rpc, const void *message)
     Limiter__PeekResponse reply = LIMITER__PEEK_RESPONSE__INIT;
     if (request->n_candidates > 0) {
         TRY(request_acquire(rpc, request->candidates, request->n_candidates, tenant, &event));
-        engine_peek(&limiter->policy->rules, now_ms, &event);
+        engine_peek(&limiter->policy->rules, now_ms, &event, NULL);
         reply.verdict = reply_verdict(arena, event.verdict, now_ms);
     }
     struct engine_resource **shown = ARENA_ARRAY(arena, struct engine_resource *, SHOWN_ALL_MOST);
