@@ -40,15 +40,13 @@ const char *rpc_method_name(const struct rpc *rpc)
 
 /* --- messages --------------------------------------------------------------------------------- */
 
-struct status rpc_call_unpack(struct rpc *rpc, grpc_byte_buffer *bytes, void **message)
+struct status rpc_call_unpack(struct rpc *rpc, grpc_byte_buffer *bytes, struct arena *arena,
+                              void **message)
 {
-    size_t before = arena_used(rpc->arena);
-    struct status s = rpc_message_unpack(rpc->entry->descriptor->input, bytes, rpc->arena,
-                                         rpc->message_left, message);
-    size_t used = arena_used(rpc->arena) - before;
-    rpc->message_left -= used < rpc->message_left ? used : rpc->message_left;
-    metric_add(rpc->entry->server->metrics.received, 1, rpc->entry->labels);
-    return s;
+    const struct rpc_entry *entry = rpc->entry;
+    metric_add(entry->server->metrics.received, 1, entry->labels);
+    return rpc_message_unpack(entry->descriptor->input, bytes, arena,
+                              entry->server->options.arena_budget, message);
 }
 
 struct sending {
@@ -117,16 +115,42 @@ static void receive_cancel(struct op *op)
     op_done(op, status_of(REASON_CALL_CANCELLED, NULL));
 }
 
+void rpc_call_drain(struct rpc *rpc)
+{
+    struct op *receiver = rpc->receiver;
+    if (rpc->counter == &rpc->entry->server->standing && receiver != NULL) {
+        rpc->receiver = NULL;
+        op_done(receiver, status_of(REASON_SHUTTING_DOWN, NULL));
+    }
+}
+
+struct status rpc_stand(struct rpc *rpc)
+{
+    struct rpc_server *server = rpc->entry->server;
+    if (server->standing >= server->options.max_inflight) {
+        return status_retry(REASON_OVERLOADED, RPC_OVERLOAD_RETRY_MS, NULL);
+    }
+    --*rpc->counter;
+    rpc->counter = &server->standing;
+    server->standing++;
+    return STATUS_SUCCESS;
+}
+
 struct status rpc_recv(struct rpc *rpc, const void **message)
 {
+    struct rpc_server *server = rpc->entry->server;
     TRY(task_status());
+    if (server->stopping && rpc->counter == &server->standing) {
+        return status_of(REASON_SHUTTING_DOWN, NULL);
+    }
     check(!rpc_kind_one_request(rpc->entry->row->kind) && rpc->receiver == NULL && !rpc->receiving);
+    arena_drop(&rpc->message);
     struct receiving receiving = {.rpc = rpc};
-    op_init(&receiving.op, rpc->entry->server->loop, receive_cancel, NULL);
+    op_init(&receiving.op, server->loop, receive_cancel, NULL);
     rpc->receiver = &receiving.op; /* cppcheck-suppress autoVariables ; cleared before it goes */
     rpc->receiving = true;
     rpc->pending++;
-    wire_tag_init(&rpc->receive, rpc->entry->server->wire, NULL, receive_done);
+    wire_tag_init(&rpc->receive, server->wire, NULL, receive_done);
     grpc_op receive = {.op = GRPC_OP_RECV_MESSAGE,
                        .data.recv_message.recv_message = &rpc->received};
     wire_batch_here(&rpc->receive, rpc->call, &receive, 1);
@@ -140,7 +164,8 @@ struct status rpc_recv(struct rpc *rpc, const void **message)
         return STATUS_SUCCESS;
     }
     void *unpacked;
-    struct status s = rpc_call_unpack(rpc, rpc->received, &unpacked);
+    rpc->message = arena_new(server->options.arena_budget);
+    struct status s = rpc_call_unpack(rpc, rpc->received, rpc->message, &unpacked);
     grpc_byte_buffer_destroy(rpc->received);
     rpc->received = NULL;
     TRY(s);
