@@ -18,7 +18,6 @@
 #define ENGINE_CANDIDATES_MOST 16
 #define ENGINE_JUDGED_MOST     (ENGINE_CANDIDATES_MOST + ENGINE_POOLS_MOST)
 #define ENGINE_NEVER           UINT64_MAX
-#define ENGINE_PRIORITIES      4
 
 /* The same for all resources of a group. */
 struct engine_rules {
@@ -97,7 +96,6 @@ struct engine_verdict {
 };
 
 struct engine_queue;
-struct engine_waiter;
 
 struct engine_candidate {
     struct engine_resource *model;
@@ -212,9 +210,6 @@ struct engine_event {
     struct engine_order *order;
     struct engine_waiter *leave; /* does not want to wait any more */
 };
-
-/* --- the step ----------------------------------------------------------------------------------
- */
 
 /* name: at most ENGINE_NAME_MOST bytes. */
 void engine_resource_init(struct engine_resource *resource, struct span name, uint64_t hash,

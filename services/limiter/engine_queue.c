@@ -325,8 +325,7 @@ void engine_queue_judge(const struct engine_resource *pool, const struct engine_
         return;
     }
     bool exact;
-    uint64_t at_ms =
-        engine_eta(pool, turn, ahead.n + 1, ahead.charge + judgement->charge, &exact);
+    uint64_t at_ms = engine_eta(pool, turn, ahead.n + 1, ahead.charge + judgement->charge, &exact);
     bool now = at_ms <= turn->now_ms; /* it hangs on somebody's next step */
     engine_refuse(judgement, ENGINE_REASON_QUEUED_BEHIND, now ? turn->now_ms + 1 : at_ms,
                   exact && !now);

@@ -33,8 +33,8 @@ struct engine_waiter {
     uint64_t no;
     uint64_t charge;    /* what the pools would be charged, as last judged */
     uint32_t candidate; /* as last judged */
-    uint64_t entered;   /* stamps of steps */
-    uint64_t tried;
+    uint64_t entered;   /* stamp of the step */
+    uint64_t tried;     /* in which round */
 };
 
 /* Another limiter's turn at a pool. */
@@ -46,9 +46,14 @@ struct engine_wake {
 struct engine_queue {
     uint32_t limiter; /* id of this one */
     bool shared;      /* other limiters decide over the same pools: heads are registered */
+    /* The caller's, before each step. */
+    struct engine_resource *suite; /* where no event and no waiter in hand has it */
+    bool goes_on;                  /* the step takes those who were absent in the last one */
+    /* The engine's. */
     struct list fronts;
     size_t n;
     uint64_t last_no;
+    uint64_t round;
     /* What the last step came to. */
     struct list ended;            /* waiters that have their verdict, in order, by front */
     uint64_t wake_ms;             /* another step is wanted by then; ENGINE_NEVER: not */

@@ -57,8 +57,8 @@ static void wake_by(struct engine_queue *queue, uint64_t at_ms)
 /* --- those who wait ----------------------------------------------------------------------------
  */
 
-/* The first in the order of the suite of those who were not tried in this step, wherever they wait:
- * all of them need the suite. */
+/* The first in the order of the suite of those who were not tried in this round, wherever they
+ * wait: all of them need the suite. */
 static struct engine_waiter *next(const struct engine_turn *turn)
 {
     struct engine_waiter *best = NULL;
@@ -66,7 +66,7 @@ static struct engine_waiter *next(const struct engine_turn *turn)
     LIST_EACH (it, &turn->queue->fronts) {
         struct engine_waiter *front = CONTAINER_OF(it, struct engine_waiter, front);
         struct engine_key its = engine_key_of(turn, front->acquire, turn->suite);
-        if (front->tried != turn->stamp && (best == NULL || engine_key_before(&its, &key))) {
+        if (front->tried != turn->queue->round && (best == NULL || engine_key_before(&its, &key))) {
             best = front;
             key = its;
         }
@@ -100,7 +100,7 @@ void engine_serve(const struct engine_turn *turn)
             queue->absent = w;
             return;
         }
-        w->tried = turn->stamp;
+        w->tried = queue->round;
         if (ends(turn, w->acquire)) {
             granted += w->acquire->verdict->granted;
             engine_queue_remove(queue, w);
@@ -298,8 +298,7 @@ static void for_pools(const struct engine_turn *turn, const struct engine_event 
     struct list *const all[] = {&turn->queue->fronts, &turn->queue->ended};
     for (size_t i = 0; i < ARRAY_LEN(all); i++) {
         LIST_EACH (it, all[i]) {
-            const struct engine_acquire *a =
-                CONTAINER_OF(it, struct engine_waiter, front)->acquire;
+            const struct engine_acquire *a = CONTAINER_OF(it, struct engine_waiter, front)->acquire;
             if (a->pools[0] != NULL && a->n_pools == 2) {
                 what(turn, a->pools[1]);
             }

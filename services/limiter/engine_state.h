@@ -20,6 +20,7 @@
 #define ENGINE_OUTCOMES_MOST 20
 #define ENGINE_TAGS_MOST     64 /* tenants that are ahead of their share */
 #define ENGINE_HEADS_MOST    16 /* limiters with waiters at one pool */
+#define ENGINE_PRIORITIES    4
 #define ENGINE_POOLS_MOST    2
 #define ENGINE_HELD_MOST     (1 + ENGINE_POOLS_MOST)
 

@@ -78,7 +78,11 @@ static uint64_t fronts_latest(uint64_t now_ms, const struct engine_queue *queue,
 static void begin(struct engine_queue *queue)
 {
     check(list_empty(&queue->ended));
-    queue->wake_ms = ENGINE_NEVER;
+    if (!queue->goes_on) {
+        queue->round++;
+        queue->wake_ms = ENGINE_NEVER;
+    }
+    queue->goes_on = false;
     queue->absent = NULL;
     queue->n_wakes = 0;
     queue->freed = false;
@@ -111,7 +115,8 @@ uint64_t engine_step(const struct engine_rules *rules, uint64_t now_ms, uint64_t
     struct engine_resource *suite = NULL;
     if (queue != NULL) {
         begin(queue);
-        now_ms = fronts_latest(now_ms, queue, &suite);
+        suite = queue->suite;
+        now_ms = latest(fronts_latest(now_ms, queue, &suite), &suite, 1);
     }
     for (size_t i = 0; i < n_events; i++) {
         now_ms = event_latest(now_ms, &events[i]);

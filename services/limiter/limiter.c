@@ -6,7 +6,9 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/map.h"
 #include "codec/hash.h"
+#include "limiter/home.h"
 
 #define PAIRS_MOST 4096 /* models x tenants whose answers are followed */
 
@@ -29,10 +31,13 @@ struct status limiter_new(const struct limiter_config *config, uint64_t (*clock_
     limiter->wall_ms = clock_wall_ms;
     metrics_init(&limiter->metrics);
     limiter->outputs = outputs_new(PAIRS_MOST);
+    limiter->waiters = map_new();
+    limiter->unaccepted = map_new();
 
     uint32_t instance;
     hash_random(&instance, sizeof(instance));
     limiter->stamp = (uint64_t)instance << 32;
+    engine_queue_init(&limiter->queue, instance, false);
     size_t resources = 1 + policy->catalogue->n_models + config->tenant_pools;
     struct status s = limiter_begin(limiter, resources, error_text);
     if (!status_ok(s)) {
@@ -48,6 +53,12 @@ void limiter_free(struct limiter *limiter)
     if (limiter == NULL) {
         return;
     }
+    check(limiter->queue.n == 0);
+    if (limiter->loop != NULL) {
+        timer_stop(&limiter->wake);
+    }
+    map_free(limiter->waiters);
+    map_free(limiter->unaccepted);
     audit_free(limiter->audit);
     outputs_free(limiter->outputs);
     store_free(limiter->store);
@@ -55,70 +66,17 @@ void limiter_free(struct limiter *limiter)
     free(limiter);
 }
 
-/* --- steps -------------------------------------------------------------------------------------
- */
-
-static void write_resource(const struct limiter *limiter, const struct engine_resource *resource)
-{
-    if (resource != NULL && resource->header.stamp == limiter->stamp) {
-        store_write(limiter->store, resource);
-    }
-}
-
-static void write_record(const struct limiter *limiter, const struct engine_record *record)
-{
-    if (record != NULL && record->header.stamp == limiter->stamp) {
-        store_write_record(limiter->store, record);
-    }
-}
-
-static void write_held(const struct limiter *limiter, struct engine_resource *const *held)
-{
-    for (size_t i = 0; i < ENGINE_HELD_MOST; i++) {
-        write_resource(limiter, held[i]);
-    }
-}
-
-static void write_acquire(const struct limiter *limiter, const struct engine_acquire *acquire)
-{
-    for (size_t i = 0; i < acquire->n_candidates; i++) {
-        write_resource(limiter, acquire->candidates[i].model);
-    }
-    for (size_t i = 0; i < acquire->n_pools; i++) {
-        write_resource(limiter, acquire->pools[i]);
-    }
-    write_record(limiter, acquire->record);
-}
-
-static void write_renew(const struct limiter *limiter, const struct engine_renew *renew)
-{
-    for (size_t i = 0; i < renew->n_leases; i++) {
-        write_held(limiter, renew->leases[i].held);
-        write_record(limiter, renew->leases[i].record);
-    }
-}
-
-uint64_t limiter_step(struct limiter *limiter, struct engine_event event)
-{
-    uint64_t now_ms =
-        engine_step(&limiter->policy->rules, limiter->clock_ms(), ++limiter->stamp, &event, 1, NULL);
-    if (event.acquire != NULL) {
-        write_acquire(limiter, event.acquire);
-    } else if (event.report != NULL) {
-        write_held(limiter, event.report->held);
-        write_record(limiter, event.report->record);
-    } else if (event.renew != NULL) {
-        write_renew(limiter, event.renew);
-    } else {
-        write_resource(limiter, event.order->resource);
-        write_resource(limiter, event.order->suite);
-    }
-    store_commit(limiter->store);
-    return now_ms;
-}
-
 /* --- what there is -----------------------------------------------------------------------------
  */
+
+uint64_t limiter_tenant_hash(struct span tenant)
+{
+    uint8_t digest[HASH_SHA256_SIZE];
+    uint64_t hash;
+    hash_sha256(tenant, digest);
+    memcpy(&hash, digest, sizeof(hash));
+    return hash;
+}
 
 bool limiter_tenant_valid(struct span tenant)
 {
@@ -147,7 +105,7 @@ bool limiter_tenant_pool(struct limiter *limiter, struct span tenant, bool make_
     struct engine_resource *pool = store_resource(limiter->store, span);
     if (pool == NULL) {
         uint64_t keep_ms = make_room ? limiter->policy->rules.record_open_ms : ENGINE_NEVER;
-        pool = store_resource_add(limiter->store, span, ENGINE_POOL, limits, limiter->clock_ms(),
+        pool = store_resource_add(limiter->store, span, ENGINE_POOL, limits, home_now_ms(limiter),
                                   keep_ms);
         if (pool == NULL) {
             return false;
@@ -189,7 +147,8 @@ void limiter_collect(void *arg)
 {
     const struct limiter *limiter = arg;
     const struct limiter_metrics *m = &limiter->metrics;
-    uint64_t now_ms = limiter->clock_ms();
+    uint64_t now_ms = home_now_ms(limiter);
+    size_t parked = limiter->queue.n;
     for (size_t i = 0; i < store_slots(limiter->store); i++) {
         const struct engine_resource *resource = store_resource_at(limiter->store, i);
         if (resource == NULL) {
@@ -198,8 +157,13 @@ void limiter_collect(void *arg)
         METRIC_SET(m->leases, engine_leases_live(resource, now_ms), resource->name);
         if (resource->kind == ENGINE_MODEL) {
             METRIC_SET(m->cooldown_level, resource->health.level, resource->name);
+        } else {
+            size_t depth = engine_queue_depth(&limiter->queue, resource);
+            METRIC_SET(m->waiters, (double)depth, resource->name);
+            parked -= depth;
         }
     }
+    METRIC_SET(m->waiters, (double)parked, "");
     METRIC_SET(m->resources, (double)store_resources(limiter->store));
     METRIC_SET(m->records, (double)store_records(limiter->store));
     METRIC_SET(m->closed, now_ms < limiter->suite->closed_until_ms);

@@ -1,8 +1,8 @@
 /*
  * limiter.h -- the service around the engine: what one process holds.
  *
- * Floor 6, loop thread. A handler takes a request apart (request.c), lets the engine decide in one
- * step, and puts the reply together (reply.c); nothing parks between reading state and writing it.
+ * Floor 6, loop thread. A request is taken apart (request.c), decided by the engine in one step
+ * where the state lives (home.h), and its reply put together (reply.c).
  */
 #ifndef PRISM_LIMITER_LIMITER_H
 #define PRISM_LIMITER_LIMITER_H
@@ -10,10 +10,11 @@
 #include "app/service.h"
 #include "base/metric.h"
 #include "limiter/audit.h"
-#include "limiter/engine.h"
+#include "limiter/engine_queue.h"
 #include "limiter/outputs.h"
 #include "limiter/policy.h"
 #include "limiter/store.h"
+#include "loop/loop.h"
 #include "net/rpc_server.h"
 
 struct limiter_config {
@@ -39,9 +40,15 @@ struct limiter {
     struct limiter_metrics metrics;
     struct engine_resource *suite;
     struct engine_resource *models[CATALOGUE_MODELS_MOST]; /* as the catalogue has them */
-    uint64_t (*clock_ms)(void);                            /* the authority's */
+    uint64_t (*clock_ms)(void);                            /* steady; in memory the authority's */
     uint64_t (*wall_ms)(void);                             /* for the dates of the catalogue */
     uint64_t stamp;                                        /* of the last step */
+
+    struct engine_queue queue;
+    struct map *waiters;    /* id -> struct engine_waiter * */
+    struct map *unaccepted; /* id -> grant that was sent on a stream (wait.c) */
+    struct loop *loop;      /* the timer's; NULL: nobody has waited yet */
+    struct timer wake;      /* somebody's turn comes */
 };
 
 /* config outlives the limiter. CONFIG_INVALID, FILE_UNREADABLE, STORE_FAILED or STORE_FULL, detail
@@ -54,13 +61,19 @@ void limiter_free(struct limiter *limiter); /* takes NULL */
 struct status limiter_begin(struct limiter *limiter, size_t resources,
                             char error_text[256]) NODISCARD;
 
-/* One event through the engine; what it wrote is kept when this returns. Returns the present it was
- * decided at. */
+/* One event through the engine in this process's memory; what it wrote is kept when this returns.
+ * Returns the present it was decided at. */
 uint64_t limiter_step(struct limiter *limiter, struct engine_event event);
 
 /* State was lost: a new epoch, and nothing is granted until all that was forgotten has aged out. */
 void limiter_lose(struct limiter *limiter, enum engine_loss loss);
 const char *limiter_loss_text(enum engine_loss loss); /* for people; "" for none */
+
+/* Those whose turn it is are taken. */
+void limiter_serve(struct limiter *limiter);
+
+/* How the engine knows a tenant. */
+uint64_t limiter_tenant_hash(struct span tenant);
 
 /* 1 to 63 of a-z, 0-9 and '-'. */
 bool limiter_tenant_valid(struct span tenant);

@@ -11,13 +11,13 @@
  *   Z step now closed                 all that was counted is lost; nothing is granted for so long
  *   E step now closed                 something of it is lost
  *   A step now id session tenant priority weight deadline n
- *     {model model_charge pool_charge model_prompt pool_prompt}*n                 deadline 0: it does not wait
- *   G step now id                                                 the caller of a waiter has left
- *   T step now                                                    nothing but time
- *   C step now id model tenant outcome model_tokens pool_tokens partial retry digest undispatched
- *   N step now session id fence model tenant model_output pool_output seq           Renew
- *   L step now name requests tokens window concurrency burst interval version       limits
- *   O step now close|breaker|reopen name force                                      an order
+ *     {model model_charge pool_charge model_prompt pool_prompt}*n                 deadline 0: it
+ * does not wait G step now id                                                 the caller of a
+ * waiter has left T step now                                                    nothing but time C
+ * step now id model tenant outcome model_tokens pool_tokens partial retry digest undispatched N
+ * step now session id fence model tenant model_output pool_output seq           Renew L step now
+ * name requests tokens window concurrency burst interval version       limits O step now
+ * close|breaker|reopen name force                                      an order
  *
  * After each step everything it wrote is packed and unpacked again.
  */
@@ -299,6 +299,11 @@ static void print_renew(const struct item *item)
 static void take_leave(struct item *item, char *rest)
 {
     item->id = number(&rest);
+    for (struct item *it = items; it < item; it++) { /* leaves once */
+        if (it->what == 'G' && it->id == item->id) {
+            return;
+        }
+    }
     for (size_t i = 0; i < n_waiting; i++) {
         if (waiting[i]->id == item->id) {
             item->call = waiting[i];
