@@ -154,7 +154,7 @@ struct engine_place engine_queue_place(const struct engine_rules *rules, uint64_
     struct engine_place place = {.pool = "",
                                  .position = 1,
                                  .at_ms = verdict->granted ? now_ms : verdict->retry_at_ms,
-                                 .exact = verdict->exact};
+                                 .exact = verdict->granted || verdict->exact};
     for (size_t p = 0; p < acquire->n_pools; p++) {
         const struct engine_resource *pool = acquire->pools[p];
         if (!waiter->parked && waiter->place == pool->hash) {

@@ -2,6 +2,7 @@
  * one, when their turn may have come. */
 #include "limiter/home.h"
 #include "limiter/limiter.h"
+#include "limiter/stream.h"
 #include "limiter/wait.h"
 
 void ask_init(struct limiter *limiter, struct ask *ask, struct arena *arena,
@@ -95,6 +96,7 @@ uint64_t limiter_step(struct limiter *limiter, struct engine_event event)
         write_resource(limiter, event.order->suite);
     }
     store_commit(limiter->store);
+    stream_changed(limiter);
     return now_ms;
 }
 
@@ -123,6 +125,7 @@ static void take(struct limiter *limiter, struct engine_waiter *waiter)
     ask->waited_ms = limiter->clock_ms() - ask->asked_ms;
     write_acquire(limiter, waiter->acquire);
     store_commit(limiter->store);
+    stream_changed(limiter);
     if (engine_queue_take_ended(&limiter->queue) != NULL) {
         ask->answer(limiter, ask);
         wait_ended(limiter, waiter);

@@ -33,6 +33,7 @@ struct status limiter_new(const struct limiter_config *config, uint64_t (*clock_
     limiter->outputs = outputs_new(PAIRS_MOST);
     limiter->waiters = map_new();
     limiter->unaccepted = map_new();
+    list_init(&limiter->watches);
 
     uint32_t instance;
     hash_random(&instance, sizeof(instance));
@@ -53,7 +54,7 @@ void limiter_free(struct limiter *limiter)
     if (limiter == NULL) {
         return;
     }
-    check(limiter->queue.n == 0);
+    check(limiter->queue.n == 0 && limiter->grants == 0);
     if (limiter->loop != NULL) {
         timer_stop(&limiter->wake);
     }

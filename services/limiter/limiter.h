@@ -49,6 +49,8 @@ struct limiter {
     struct map *unaccepted; /* id -> grant that was sent on a stream (wait.c) */
     struct loop *loop;      /* the timer's; NULL: nobody has waited yet */
     struct timer wake;      /* somebody's turn comes */
+    size_t grants;          /* tasks that watch over one */
+    struct list watches;    /* streams of changes (stream.c) */
 };
 
 /* config outlives the limiter. CONFIG_INVALID, FILE_UNREADABLE, STORE_FAILED or STORE_FULL, detail

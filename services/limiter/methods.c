@@ -4,6 +4,7 @@
 #include "limiter/look.h"
 #include "limiter/operate.h"
 #include "limiter/renew.h"
+#include "limiter/stream.h"
 #include "limiter/wait.h"
 
 static struct status decide_and_send(struct rpc *rpc, struct ask *ask) PARKS
@@ -46,7 +47,7 @@ static struct status renew(struct rpc *rpc, const void *request)
 
 const struct rpc_method limiter_methods[] = {
     {"Acquire", RPC_UNARY, acquire},
-    {"AcquireStream", RPC_SERVER_STREAM, NULL},
+    {"AcquireStream", RPC_SERVER_STREAM, stream_acquire},
     {"Attach", RPC_BIDI, NULL},
     {"Complete", RPC_UNARY, complete},
     {"Renew", RPC_UNARY, renew},
@@ -57,7 +58,7 @@ const struct rpc_method limiter_methods[] = {
     {"ForceOpen", RPC_UNARY, operate_force_open},
     {"ForceClose", RPC_UNARY, operate_force_close},
     {"Reopen", RPC_UNARY, operate_reopen},
-    {"WatchResources", RPC_SERVER_STREAM, NULL},
+    {"WatchResources", RPC_SERVER_STREAM, stream_watch},
 };
 
 const size_t limiter_n_methods = ARRAY_LEN(limiter_methods);

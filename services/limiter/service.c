@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "limiter/limiter.h"
+#include "limiter/wait.h"
 #include "prism/limiter/v1/limiter.pb-c.h"
 
 static const struct config_row rows[] = {
@@ -36,6 +37,7 @@ static struct status start(struct app *app, const void *config, void **state) PA
 static void stop(struct app *app, void *state) PARKS
 {
     (void)app;
+    wait_stop(state);
     limiter_free(state);
 }
 

@@ -109,6 +109,7 @@ static void watch_grant(void *arg) PARKS
     if (!heard) {
         take_back(g);
     }
+    g->limiter->grants--;
 }
 
 static struct grant *grant_start(struct limiter *limiter, const struct engine_id *id,
@@ -119,6 +120,7 @@ static struct grant *grant_start(struct limiter *limiter, const struct engine_id
     g->id = *id;
     g->why = why;
     g->accept_ms = accept_ms;
+    limiter->grants++;
     const struct task_options options = {.name = "grant",
                                          .deadline_ms = loop_now_ms(task_loop()) + 60000};
     task_spawn(task_loop(), &options, watch_grant, g);
@@ -136,6 +138,16 @@ void wait_heard_of(struct limiter *limiter, const struct engine_id *id)
     struct grant *g = map_get(limiter->unaccepted, id_key(id));
     if (g != NULL) {
         bell_ring(&g->heard);
+    }
+}
+
+void wait_stop(struct limiter *limiter)
+{
+    for (struct map_entry *e = map_first(limiter->unaccepted); e != NULL; e = map_next(e)) {
+        bell_ring(&((struct grant *)map_value(e))->heard);
+    }
+    while (limiter->grants > 0) {
+        task_yield();
     }
 }
 

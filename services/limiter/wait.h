@@ -34,6 +34,10 @@ struct status wait_decide(struct limiter *limiter, struct ask *ask, uint64_t max
 /* A grant that was sent: it is taken back unless the id is heard of again within grant_accept. */
 void wait_for_acceptance(struct limiter *limiter, const struct engine_id *id);
 
+/* Before the end: nobody is waited for any more. Grants that were not accepted yet run to the end
+ * of their lease. */
+void wait_stop(struct limiter *limiter) PARKS;
+
 /* --- for homes ---------------------------------------------------------------------------------
  */
 

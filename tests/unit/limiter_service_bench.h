@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "limiter/limiter.h"
+#include "limiter/wait.h"
 #include "net/rpc_client.h"
 #include "prism/limiter/v1/limiter.pb-c.h"
 #include "task_test.h"
@@ -77,6 +78,7 @@ static inline void halt(struct bench *b)
     rpc_channel_free(b->channel);
     rpc_server_stop(b->server, 1000);
     wire_stop(b->wire);
+    wait_stop(b->limiter);
     limiter_free(b->limiter);
     metric_reset_all();
 }

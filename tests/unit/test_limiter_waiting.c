@@ -243,6 +243,126 @@ task_test_real(tenants_share_by_weight)
     stop(&b);
 }
 
+/* --- streams -----------------------------------------------------------------------------------
+ */
+
+static struct rpc_stream *open_acquire(struct bench *b, uint32_t id)
+{
+    Limiter__AcquireStreamRequest request = LIMITER__ACQUIRE_STREAM_REQUEST__INIT;
+    struct rpc_stream *stream;
+    request.acquire = acquire_of(b, id, "sonnet-4.6", "");
+    request.acquire->max_wait_ms = 600000;
+    assert_status_ok(rpc_open(b->channel, LIMITER, "AcquireStream", &request, &stream));
+    return stream;
+}
+
+static const Limiter__AcquireStreamResponse *next(struct bench *b, struct rpc_stream *stream)
+{
+    void *message;
+    assert_status_ok(rpc_stream_recv(stream, b->arena, &message));
+    return message;
+}
+
+static void accept(struct bench *b, uint32_t id, uint64_t fence)
+{
+    Limiter__Lease lease = LIMITER__LEASE__INIT, *leases[] = {&lease};
+    Limiter__RenewRequest request = LIMITER__RENEW_REQUEST__INIT;
+    lease.id = id_of(b, id);
+    lease.fence = fence;
+    lease.model = (char *)"sonnet-4.6";
+    request.session = id_of(b, 900);
+    request.leases = leases;
+    request.n_leases = 1;
+    const Limiter__RenewResponse *reply = call(b, "Renew", &request);
+    assert_int_equal(reply->n_lost_ids, 0);
+}
+
+task_test_real(a_stream_tells_where_it_is_and_how_it_ends)
+{
+    struct bench b;
+    prepare(&b);
+    b.config.suite_concurrency = 0;
+    b.config.suite_requests = 2;
+    start(&b);
+    assert_true(granted(acquire(&b, 1, "sonnet-4.6", "")));
+    now_ms += 30000; /* the pacer's distance is 30 s */
+    assert_true(granted(acquire(&b, 2, "sonnet-4.6", "")));
+    struct rpc_stream *first = open_acquire(&b, 10);
+    const Limiter__AcquireStreamResponse *r = next(&b, first);
+    assert_int_equal(r->event_case, LIMITER__ACQUIRE_STREAM_RESPONSE__EVENT_QUEUED);
+    assert_string_equal(r->queued->pool, "suite");
+    assert_int_equal(r->queued->position, 1);
+    assert_int_equal(r->queued->eta_ms, 30500);
+    assert_true(r->queued->exact);
+    struct rpc_stream *second = open_acquire(&b, 11);
+    r = next(&b, second);
+    assert_int_equal(r->queued->position, 2);
+    assert_int_equal(r->queued->eta_ms, 60500);
+
+    now_ms += 30500;
+    r = next(&b, first);
+    assert_int_equal(r->event_case, LIMITER__ACQUIRE_STREAM_RESPONSE__EVENT_VERDICT);
+    assert_true(granted(r->verdict));
+    accept(&b, 10, r->verdict->fence);
+    r = next(&b, second);
+    assert_int_equal(r->queued->position, 1);
+    rpc_stream_close(&second);
+    UNTIL(depth(&b) == 0);
+    rpc_stream_close(&first);
+    stop(&b);
+}
+
+task_test_real(a_grant_that_is_not_accepted_is_taken_back)
+{
+    struct bench b;
+    prepare(&b);
+    b.config.grant_accept = 300;
+    start(&b);
+    struct rpc_stream *accepted = open_acquire(&b, 1), *silent = open_acquire(&b, 2);
+    const Limiter__Verdict *v = next(&b, accepted)->verdict;
+    assert_true(granted(v) && granted(next(&b, silent)->verdict));
+    accept(&b, 1, v->fence);
+    assert_int_equal(engine_leases_live(b.limiter->suite, now_ms), 2);
+    UNTIL(engine_leases_live(b.limiter->suite, now_ms) == 1);
+    const char *const labels[] = {"silent"};
+    assert_int_equal(metric_value(b.limiter->metrics.grants_taken_back_total, labels), 1);
+    UNTIL(b.limiter->grants == 0);
+    assert_int_equal(engine_leases_live(b.limiter->suite, now_ms), 1);
+    rpc_stream_close(&accepted);
+    rpc_stream_close(&silent);
+    stop(&b);
+}
+
+task_test_real(changes_of_resources_are_told)
+{
+    struct bench b;
+    prepare(&b);
+    start(&b);
+    Limiter__WatchResourcesRequest request = LIMITER__WATCH_RESOURCES_REQUEST__INIT;
+    char *names[] = {(char *)"sonnet-4.6", (char *)"suite"};
+    request.resources = names;
+    request.n_resources = ARRAY_LEN(names);
+    struct rpc_stream *stream;
+    assert_status_ok(rpc_open(b.channel, LIMITER, "WatchResources", &request, &stream));
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        const Limiter__WatchResourcesResponse *r = (const void *)next(&b, stream);
+        assert_int_equal(r->resource->state, LIMITER__RESOURCE_STATE__RESOURCE_STATE_OPEN);
+    }
+    /* A grant changes no state; a throttle does, and so does the end of the cooldown. */
+    assert_true(granted(acquire(&b, 1, "sonnet-4.6", "")));
+    complete(&b, 1, "sonnet-4.6", 0, LIMITER__OUTCOME__OUTCOME_THROTTLED);
+    const Limiter__WatchResourcesResponse *r = (const void *)next(&b, stream);
+    assert_string_equal(r->resource->name, "sonnet-4.6");
+    assert_int_equal(r->resource->state, LIMITER__RESOURCE_STATE__RESOURCE_STATE_COOLDOWN);
+    assert_true(r->resource->state_ms > 0);
+    now_ms += r->resource->state_ms;
+    acquire(&b, 2, "sonnet-4.6", "");
+    r = (const void *)next(&b, stream);
+    assert_int_equal(r->resource->state, LIMITER__RESOURCE_STATE__RESOURCE_STATE_OPEN);
+    rpc_stream_close(&stream);
+    stop(&b);
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_call_waits_until_somebody_ends),
     cmocka_unit_test(a_turn_comes_with_time),
@@ -251,6 +371,9 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(who_would_come_too_late_is_told_at_once),
     cmocka_unit_test(nobody_waits_longer_than_it_said),
     cmocka_unit_test(tenants_share_by_weight),
+    cmocka_unit_test(a_stream_tells_where_it_is_and_how_it_ends),
+    cmocka_unit_test(a_grant_that_is_not_accepted_is_taken_back),
+    cmocka_unit_test(changes_of_resources_are_told),
 };
 
 HARNESS_MAIN(tests)
