@@ -52,6 +52,12 @@ void small_suite_stop(struct small_suite *s) PARKS;
 /* The plan of what goes wrong at the models; "": nothing. */
 void small_suite_set_faults(struct small_suite *s, const char *yaml);
 
+/* What the limiter says of a model (models that stand in several regions: of the first), and all
+ * calls the simulator has seen; in arena. */
+const Limiter__Resource *small_suite_peek(const struct small_suite *s, const char *model,
+                                          struct arena *arena) PARKS;
+struct judge_log small_suite_arrivals(const struct small_suite *s, struct arena *arena);
+
 /* Cuts every connection to this program, both ends. May be called from anywhere on the loop. */
 void small_suite_cut(const struct small_suite *s, enum suite_program program);
 
