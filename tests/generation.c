@@ -37,11 +37,11 @@ static void fill(const struct generation *g, Router__Generation *out)
     messages[0]->n_content = 1;
     messages[0]->content = &lists[1];
     router__generation__init(out);
-    out->n_system = 1;
+    out->n_system = g->bare ? 0 : 1;
     out->system = &lists[0];
     out->n_messages = 1;
     out->messages = messages;
-    out->thinking_budget_tokens = g->thinking > 0 ? g->thinking : 2000;
+    out->thinking_budget_tokens = g->bare ? 0 : g->thinking > 0 ? g->thinking : 2000;
     if (g->model != NULL) {
         out->n_models = 1;
         out->models = ARENA_ARRAY(arena, char *, 1);

@@ -14,6 +14,7 @@ struct generation {
     struct suite *suite;
     struct rpc_channel *router; /* NULL: the suite's */
     bool once;                  /* GenerateOnce: no events but the whole answer */
+    bool bare;                  /* the prompt alone: no system prompt, no thinking */
     const char *prompt;         /* NULL: a section with some weaknesses */
     uint32_t thinking;          /* budget in tokens, 0: 2,000 */
     uint64_t deadline_ms;       /* from now, 0: SUITE_WAIT_MS */

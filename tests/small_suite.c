@@ -258,6 +258,16 @@ static uint64_t sequence_of(const struct small_suite *s)
     return s->limiter->suite->header.seq;
 }
 
+/* The ledger's own count, but for a record that never got there. */
+static double records_of(const struct small_suite *s)
+{
+    if (s->analyzer == NULL) {
+        return 0;
+    }
+    return metric_value(s->analyzer->metrics.records_total, METRIC_LABELS("stored")) +
+           metric_value(s->router->metrics.records_total, METRIC_LABELS("dropped"));
+}
+
 void small_suite_begin(const struct small_suite *s, struct small_account *account)
 {
     CLEANUP(buf_clear) struct buf text;
@@ -268,6 +278,8 @@ void small_suite_begin(const struct small_suite *s, struct small_account *accoun
         .started = sum_of(buf_span(&text), "grpc_server_started_total"),
         .answered = sum_of(buf_span(&text), "grpc_server_handled_total"),
         .lines = (double)atomic_load(&call_lines),
+        .routed = sum_of(buf_span(&text), "prism_router_calls_total"),
+        .records = records_of(s),
     };
 }
 
@@ -358,4 +370,8 @@ void small_suite_judge(const struct small_suite *s, struct small_account *accoun
     account->settled = judge_grants(s, account->seq);
     assert_true(now.lines - account->lines == now.started - account->started);
     assert_true(now.lines - account->lines == now.answered - account->answered);
+    if (s->analyzer != NULL) {
+        assert_true(now.records - account->records == now.routed - account->routed);
+        account->recorded = (size_t)(now.records - account->records);
+    }
 }
