@@ -69,10 +69,14 @@ bool clock_parse_rfc3339(struct span text, uint64_t *wall_ms)
     }
     struct span fraction = span_from(text, strlen("0000-00-00T00:00:00"));
     fraction.len--;
+    uint64_t ms = 0, unit = 100;
     for (size_t i = 0; i < fraction.len; i++) {
-        if (i == 0 ? fraction.at[i] != '.' : fraction.at[i] < '0' || fraction.at[i] > '9') {
+        char c = fraction.at[i];
+        if (i == 0 ? c != '.' : c < '0' || c > '9') {
             return false;
         }
+        ms += i > 0 ? unit * (uint64_t)(c - '0') : 0;
+        unit /= i > 0 ? 10 : 1;
     }
     struct tm utc = {
         .tm_year = number(text, 0, 4) - 1900,
@@ -88,6 +92,6 @@ bool clock_parse_rfc3339(struct span text, uint64_t *wall_ms)
         same.tm_hour != utc.tm_hour || same.tm_min != utc.tm_min) {
         return false; /* no such day, or time of day */
     }
-    *wall_ms = (uint64_t)seconds * 1000;
+    *wall_ms = (uint64_t)seconds * 1000 + ms;
     return true;
 }
