@@ -131,7 +131,9 @@ static struct status send_stream(struct http_exchange *exchange,
 static void handle(struct http_exchange *exchange, void *arg)
 {
     struct fake_bedrock *bedrock = arg;
-    const struct fake_reply *reply = next_reply(bedrock);
+    const struct fake_reply *other =
+        bedrock->instead != NULL ? bedrock->instead(bedrock->arg, exchange) : NULL;
+    const struct fake_reply *reply = other != NULL ? other : next_reply(bedrock);
     struct status s = STATUS_SUCCESS;
     bedrock->target = arena_copy(bedrock->arena, http_exchange_target(exchange));
     bedrock->body = arena_copy(bedrock->arena, http_exchange_body(exchange));

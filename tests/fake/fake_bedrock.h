@@ -28,6 +28,8 @@ struct fake_reply {
 struct fake_bedrock {
     const struct fake_reply *replies;
     size_t n_replies;
+    const struct fake_reply *(*instead)(void *arg, struct http_exchange *exchange);
+    void *arg; /* of instead, which may answer any request otherwise; NULL: it does not */
 
     struct http_server *server;
     char url[64];
