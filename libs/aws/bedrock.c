@@ -108,10 +108,24 @@ enum reason bedrock_classify(int http_status, struct span exception, struct span
     return REASON_TIER_FAILED;
 }
 
-static struct status failure(struct bedrock_call *call, int http_status, struct span exception,
-                             struct span message)
+/* A model error carries what the model itself answered, which is what counts, unless that is
+ * between the service and its model. */
+static int status_behind(int http_status, struct span exception, const struct json *body)
 {
-    enum reason reason = bedrock_classify(http_status, exception, message);
+    int64_t original = json_integer(json_get(body, "originalStatusCode"), 0);
+    bool ours = original == 400 || original == 408 || original == 413 || original == 429 ||
+                (original >= 500 && original <= 599);
+    return ours && span_eq_nocase(bare_exception(exception), SPAN("ModelErrorException"))
+               ? (int)original
+               : http_status;
+}
+
+static struct status failure(struct bedrock_call *call, int http_status, struct span exception,
+                             struct span message, const struct json *body)
+{
+    int behind = status_behind(http_status, exception, body);
+    enum reason reason =
+        bedrock_classify(behind, behind == http_status ? exception : SPAN_NONE, message);
     exception = bare_exception(exception);
     message = span_first(message, TEXT_MOST);
     const char *detail = arena_printf(call->arena, "%.*s%s%.*s", (int)exception.len,
@@ -266,7 +280,7 @@ static struct status read_error(struct bedrock_call *call) PARKS
     for (size_t i = 0; i < ARRAY_LEN(code_members) && exception.len == 0; i++) {
         exception = json_string(json_get(root, code_members[i]));
     }
-    return failure(call, call->reply.http_status, exception, message);
+    return failure(call, call->reply.http_status, exception, message, root);
 }
 
 /* What the transport says, in the words of tiers. */
@@ -372,7 +386,7 @@ static struct status take_exception(struct bedrock_call *call, struct span name,
     if (message.len == 0) {
         message = json_string(json_get(root, "originalMessage"));
     }
-    return failure(call, 0, name, message);
+    return failure(call, 0, name, message, root);
 }
 
 /* One frame; event.len stays 0 for kinds that are not known: there will be new ones. */
@@ -387,7 +401,7 @@ static struct status take_message(struct bedrock_call *call,
     }
     if (span_eq(kind, SPAN("error"))) {
         return failure(call, 0, eventstream_string(message, ":error-code"),
-                       eventstream_string(message, ":error-message"));
+                       eventstream_string(message, ":error-message"), NULL);
     }
     return span_eq(eventstream_string(message, ":event-type"), SPAN("chunk"))
                ? take_chunk(call, message->payload)

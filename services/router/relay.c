@@ -335,12 +335,12 @@ static void message_delta(struct relay *r, const struct json *event)
 
 static struct status take_event(struct relay *r, struct span text) PARKS
 {
-    struct json_error error;
-    CLEANUP(json_drop) struct json *event = json_parse(text, &error);
+    struct json_error slip;
+    CLEANUP(json_drop) struct json *event = json_parse(text, &slip);
     struct span type = json_string(json_get(event, "type"));
     if (event == NULL) {
         return status_of(REASON_PROTOCOL_ERROR,
-                         arena_printf(r->plan->arena, "an event is not JSON: %s", error.text));
+                         arena_printf(r->plan->arena, "an event is not JSON: %s", slip.text));
     }
     if (span_eq(type, SPAN("content_block_delta"))) {
         return block_delta(r, event);
@@ -361,8 +361,9 @@ static struct status take_event(struct relay *r, struct span text) PARKS
         r->attempt->metered_output =
             (uint64_t)json_integer(json_get(metrics, "outputTokenCount"), 0);
     } else if (span_eq(type, SPAN("error"))) {
-        struct span message = json_string(json_get(json_get(event, "error"), "message"));
-        return status_of(REASON_TIER_FAILED,
+        const struct json *error = json_get(event, "error");
+        struct span message = json_string(json_get(error, "message"));
+        return status_of(bedrock_classify(0, json_string(json_get(error, "type")), message),
                          arena_string(r->plan->arena, utf8_first(message, 512)));
     }
     return STATUS_SUCCESS; /* ping, and what does not exist yet */
@@ -413,13 +414,15 @@ static struct status put_admitted(struct relay *r) PARKS
 static bool may_have_cost_more(const struct relay *r, const struct bedrock_reply *reply,
                                enum reason reason)
 {
-    static const enum reason refusals[] = {REASON_TIER_THROTTLED, REASON_TIER_THROTTLED_DAILY,
-                                           REASON_TIER_UNAVAILABLE, REASON_TIER_NOT_READY,
-                                           REASON_UPSTREAM_REJECTED};
-    for (size_t i = 0; i < ARRAY_LEN(refusals) && !r->began; i++) {
-        if (reason == refusals[i]) {
-            return false;
-        }
+    static const enum reason refusals[] = {REASON_TIER_UNAVAILABLE, REASON_TIER_NOT_READY,
+                                           REASON_UPSTREAM_REJECTED,
+                                           REASON_CONTEXT_WINDOW_EXCEEDED};
+    bool refused = plan_throttled(reason);
+    for (size_t i = 0; i < ARRAY_LEN(refusals); i++) {
+        refused |= reason == refusals[i];
+    }
+    if (refused && !r->began) {
+        return false;
     }
     return reply->dispatched && (reply->http_status == 200 || reply->http_status == 0);
 }
