@@ -116,6 +116,9 @@ static struct status send_stream(struct http_exchange *exchange,
         {SPAN("x-amzn-RequestId"), SPAN("request-1")},
     };
     http_reply_start(exchange, 200, headers, ARRAY_LEN(headers));
+    if (reply->frames.len > 0) {
+        TRY(http_reply_write(exchange, reply->frames));
+    }
     for (size_t i = 0; reply->events != NULL && reply->events[i] != NULL; i++) {
         CLEANUP(buf_clear) struct buf frame;
         buf_init(&frame, FRAME_MOST);
