@@ -118,6 +118,9 @@ static struct status send_stream(struct http_exchange *exchange,
     http_reply_start(exchange, 200, headers, ARRAY_LEN(headers));
     CLEANUP(buf_clear) struct buf frames;
     buf_init(&frames, FRAME_MOST);
+    if (reply->frames.len > 0) {
+        TRY(http_reply_write(exchange, reply->frames));
+    }
     for (size_t i = 0; reply->events != NULL && reply->events[i] != NULL; i++) {
         add_chunk(&frames, reply->events[i]);
         if (!reply->together || reply->events[i + 1] == NULL) {
