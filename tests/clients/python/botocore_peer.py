@@ -85,8 +85,8 @@ def stream(address):
     equal("first", kinds[0], "message_start")
     equal("last", kinds[-2:], ["message_delta", "message_stop"])
     equal("blocks", kinds.count("content_block_start"), 2)
-    metrics = events[-1]["amazon-bedrock-invocationMetrics"]
-    equal("output", metrics["outputTokenCount"], events[-2]["usage"]["output_tokens"])
+    if events[-1]["amazon-bedrock-invocationMetrics"]["outputTokenCount"] < 1:
+        sys.exit("no metrics")
     text = "".join(e["delta"].get("text", "") for e in events if e["type"] == "content_block_delta")
     if not text:
         sys.exit("no text")
