@@ -24,8 +24,8 @@ struct relay {
     bool has_answer;
     uint64_t sent_ms;
     uint64_t credentials; /* serial of those it was sent with */
-    bool began;   /* an event was seen */
-    bool stopped; /* and message_stop */
+    bool began;           /* an event was seen */
+    bool stopped;         /* and message_stop */
 
     /* The open block: blocks come one after the other. */
     Router__BlockType type;

@@ -59,11 +59,11 @@ static struct status start(struct app *app, const void *config, void **state) PA
     }
     router->running = map_new();
     router->http = http_client_new(
-        router->loop, &(struct http_client_options){
-                          .max_per_host = router->config->max_connections,
-                          .ca_file = router->config->ca_file[0] != '\0' ? router->config->ca_file
-                                                                        : NULL,
-                      });
+        router->loop,
+        &(struct http_client_options){
+            .max_per_host = router->config->max_connections,
+            .ca_file = router->config->ca_file[0] != '\0' ? router->config->ca_file : NULL,
+        });
     router->credentials = credentials_new(
         router->loop, &(struct credentials_options){
                           .http = router->http, .told = credentials_told, .arg = router});
