@@ -9,6 +9,7 @@ import os
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import tokens  # noqa: E402
 import trouble  # noqa: E402
 import window  # noqa: E402
 
@@ -19,6 +20,8 @@ PROOFS = {
     'real-time': lambda name: window.prove(name, scale=1, cycles=3),
     'leaks': trouble.leaks,
     'probe': trouble.probe,
+    'tokens-sliding': lambda name: tokens.prove(name, 'sliding_minute'),
+    'tokens-continuous': lambda name: tokens.prove(name, 'continuous'),
 }
 
 
