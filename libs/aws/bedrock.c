@@ -47,6 +47,8 @@ struct bedrock_call {
     uint64_t silence_ms; /* how long may pass until the next event; 0: for ever */
     uint64_t idle_ms;    /* what that is once there was an event */
     bool began;          /* there was one */
+    struct status (*before_wait)(void *arg) PARKS;
+    void *arg;
 };
 
 struct bedrock *bedrock_new(const struct bedrock_options *options)
@@ -299,6 +301,8 @@ static struct status open_call(struct bedrock *bedrock, const struct bedrock_req
     call->arena = arena_new(CALL_ARENA);
     call->silence_ms = request->first_byte_ms;
     call->idle_ms = request->idle_ms;
+    call->before_wait = request->before_wait;
+    call->arg = request->arg;
     buf_init(&call->event, MESSAGE_MOST);
     buf_init(&call->body, ANSWER_MOST);
     *out = call;
@@ -404,15 +408,23 @@ static struct status take_message(struct bedrock_call *call,
                : STATUS_SUCCESS;
 }
 
-/* More bytes, until due_ms (0: whenever); *end when there are none. Bytes that make no event are
- * silence too. */
-static struct status read_more(struct bedrock_call *call, uint64_t due_ms, bool *end) PARKS
+/* More bytes, until *due_ms, which the first wait for an event sets (0: whenever); *end when there
+ * are none. Bytes that make no event are silence too. */
+static struct status read_more(struct bedrock_call *call, uint64_t *due_ms, bool *end) PARKS
 {
-    uint64_t now_ms = loop_now_ms(task_loop());
-    if (due_ms != 0) {
-        http_set_idle_ms(call->http, due_ms > now_ms ? due_ms - now_ms : 1);
-    } else {
-        http_set_idle_ms(call->http, 0);
+    if (!http_ready(call->http)) {
+        if (call->before_wait != NULL) {
+            TRY(call->before_wait(call->arg));
+        }
+        uint64_t now_ms = loop_now_ms(task_loop());
+        if (*due_ms == 0 && call->silence_ms != 0) {
+            *due_ms = now_ms + call->silence_ms;
+        }
+        if (*due_ms != 0) {
+            http_set_idle_ms(call->http, *due_ms > now_ms ? *due_ms - now_ms : 1);
+        } else {
+            http_set_idle_ms(call->http, 0);
+        }
     }
     struct status s = http_read(call->http, &call->input);
     if (!status_ok(s)) {
@@ -427,7 +439,7 @@ static struct status read_more(struct bedrock_call *call, uint64_t due_ms, bool 
 
 struct status bedrock_stream_next(struct bedrock_call *call, struct span *event)
 {
-    uint64_t due_ms = call->silence_ms != 0 ? loop_now_ms(task_loop()) + call->silence_ms : 0;
+    uint64_t due_ms = 0;
     for (;;) {
         struct eventstream_message message;
         switch (eventstream_feed(call->decoder, &call->input, &message)) {
@@ -440,7 +452,7 @@ struct status bedrock_stream_next(struct bedrock_call *call, struct span *event)
             break;
         case EVENTSTREAM_MORE: {
             bool end = false;
-            TRY(read_more(call, due_ms, &end));
+            TRY(read_more(call, &due_ms, &end));
             if (end) {
                 *event = SPAN_NONE;
                 return STATUS_SUCCESS;

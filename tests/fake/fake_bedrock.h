@@ -15,6 +15,7 @@ struct fake_reply {
     const char *retry_after;   /* a header of an error; NULL: none */
     const char *const *events; /* inner events, NULL at the end */
     struct span frames;        /* of an event stream, sent as they are in front of the events */
+    bool together;             /* they are sent in one piece */
     enum fake_ending {
         FAKE_END,    /* of the HTTP body */
         FAKE_RESET,  /* of the connection */
