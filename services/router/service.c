@@ -6,6 +6,7 @@
 #include "base/map.h"
 #include "codec/hash.h"
 #include "loop/task.h"
+#include "router/lessons.h"
 #include "router/router.h"
 
 static const struct config_row rows[] = {
@@ -41,6 +42,7 @@ static struct status start(struct app *app, const void *config, void **state) PA
         return s;
     }
     router->running = map_new();
+    router->lessons = lessons_new();
     router->credentials = credentials_from_environment();
     router->http = http_client_new(
         router->loop,
@@ -87,6 +89,7 @@ static void stop(struct app *app, void *state) PARKS
     http_client_free(router->http);
     credentials_free(router->credentials);
     map_free(router->running);
+    lessons_free(router->lessons);
     catalogue_unref(router->catalogue);
     free(router);
 }
