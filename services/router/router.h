@@ -8,7 +8,6 @@
  *   grant    one admission: a reservation and a lease at the limiter (admission.c,
  *            leases.c, settlement.c)
  *   attempt  one request to the provider (relay.c)
- *   lessons  from the models' own counts of tokens, for estimates (lessons.c)
  *   sink     where events go: a stream, or a whole answer (sink.c)
  *   record   one CallRecord a call (records.c)
  *
