@@ -7,6 +7,7 @@
 #include "base/map.h"
 #include "codec/hash.h"
 #include "codec/text.h"
+#include "router/lessons.h"
 
 #define ROUTER      (&router__router_service__descriptor)
 #define EVENTS_MOST 64
@@ -82,6 +83,7 @@ static void start_router(struct router_fixture *f, const char *limiter)
     router->config = &f->config;
     router->catalogue = &f->catalogue;
     router->running = map_new();
+    router->lessons = lessons_new();
 #define METRIC(kind, name, labels, help)                                                           \
     router->metrics.name = metric_##kind("prism_router_" #name, labels, help);
 #include "router/metrics.def"
@@ -137,6 +139,7 @@ void router_fixture_stop(struct router_fixture *f)
     credentials_free(router->credentials);
     http_client_free(router->http);
     map_free(router->running);
+    lessons_free(router->lessons);
     wire_stop(f->wire);
     fake_bedrock_stop(&f->bedrock);
     metric_reset_all();

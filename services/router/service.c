@@ -6,6 +6,7 @@
 #include "base/map.h"
 #include "codec/hash.h"
 #include "loop/task.h"
+#include "router/lessons.h"
 #include "router/router.h"
 
 static const struct config_row rows[] = {
@@ -58,6 +59,7 @@ static struct status start(struct app *app, const void *config, void **state) PA
         return s;
     }
     router->running = map_new();
+    router->lessons = lessons_new();
     router->http = http_client_new(
         router->loop,
         &(struct http_client_options){
@@ -109,6 +111,7 @@ static void stop(struct app *app, void *state) PARKS
     credentials_free(router->credentials);
     http_client_free(router->http);
     map_free(router->running);
+    lessons_free(router->lessons);
     catalogue_unref(router->catalogue);
     free(router);
 }
