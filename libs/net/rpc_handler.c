@@ -5,8 +5,6 @@
 #include "loop/task.h"
 #include "net/rpc_call.h"
 
-#define TEXT_MOST 512
-
 void *rpc_service(struct rpc *rpc)
 {
     return rpc->entry->service->service;
@@ -205,33 +203,12 @@ void rpc_add_trailer(struct rpc *rpc, const char *key, struct span value)
     add_pair(rpc, &rpc->trailers, key, value);
 }
 
-static char *cut_copy(struct rpc *rpc, const char *text)
-{
-    return arena_string(rpc->arena, span_first(span_str(text), TEXT_MOST));
-}
-
 struct status rpc_bad_field(struct rpc *rpc, const char *field, const char *description)
 {
-    struct status_more *more = ARENA_NEW(rpc->arena, struct status_more);
-    struct status_violation *violation = ARENA_NEW(rpc->arena, struct status_violation);
-    violation->subject = cut_copy(rpc, field);
-    violation->description = cut_copy(rpc, description);
-    more->fields = violation;
-    more->n_fields = 1;
-    struct status s =
-        status_of(REASON_BAD_REQUEST,
-                  arena_printf(rpc->arena, "%s: %s", violation->subject, violation->description));
-    s.more = more;
-    return s;
+    return status_bad_field(rpc->arena, field, description);
 }
 
 struct status rpc_not_found(struct rpc *rpc, enum reason reason, const char *type, const char *name)
 {
-    struct status_more *more = ARENA_NEW(rpc->arena, struct status_more);
-    more->resource_type = cut_copy(rpc, type);
-    more->resource_name = cut_copy(rpc, name);
-    struct status s = status_of(reason, arena_printf(rpc->arena, "%s %s: %s", more->resource_type,
-                                                     more->resource_name, reason_text(reason)));
-    s.more = more;
-    return s;
+    return status_not_found(rpc->arena, reason, type, name);
 }

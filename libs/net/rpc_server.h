@@ -92,10 +92,8 @@ struct status rpc_stand(struct rpc *rpc) NODISCARD;
 void rpc_add_header(struct rpc *rpc, const char *key, struct span value);
 void rpc_add_trailer(struct rpc *rpc, const char *key, struct span value);
 
-/* A field violation as a status: BAD_REQUEST with BadRequest details, in the call's arena. */
+/* status_bad_field and status_not_found in the call's arena. */
 struct status rpc_bad_field(struct rpc *rpc, const char *field, const char *description);
-
-/* A status with ResourceInfo. */
 struct status rpc_not_found(struct rpc *rpc, enum reason reason, const char *type,
                             const char *name);
 
