@@ -157,8 +157,7 @@ static bool renew_some(struct leases *leases, uint64_t since) PARKS
     item.renew = &request;
     uint64_t sent = loop_now_ms(router->loop);
     CLEANUP(limiter_reply_drop) struct limiter_reply answer = {0};
-    struct status s =
-        limiter_link_ask(router->link, &item, router->config->limiter_wait, &answer);
+    struct status s = limiter_link_ask(router->link, &item, router->config->limiter_wait, &answer);
     if (!status_ok(s)) {
         LOG(WARN, "leases not renewed", KV("leases", request.n_leases), KV("err", s));
         return false;
