@@ -231,14 +231,14 @@ static struct status talk(struct limiter_link *link) PARKS
     op_init(&link->reader_ended, link->loop, NULL, NULL);
     link->reader = task_spawn(link->loop, &options, read_all, link);
     struct status s = send_all(link);
-    bool ended = s.reason == REASON_CONNECTION_LOST; /* then receiving says how, by itself */
-    if (!ended && !link->reader_ended.done) {
+    if (!link->reader_ended.done) {
         task_cancel(link->reader, status_of(REASON_CONNECTION_LOST, NULL));
     }
     struct status read = op_wait_firmly(&link->reader_ended);
+    (void)read; /* it is s, or comes of it */
     rpc_stream_close(&link->stream);
     link->underway = false;
-    return ended ? read : s;
+    return s;
 }
 
 static bool is_outage(struct status s)

@@ -149,6 +149,18 @@ static void walk(struct world *w, const char *faults, size_t n_callers) PARKS
     assert_true(w->good > 0);
 }
 
+/* The router's session at the limiter. */
+static void walk_session(struct world *w) PARKS
+{
+    struct fault_walk both = {"the session", {"limiter link", "limiter replies"}, run, judge, w};
+    struct fault_walk sending = {"the session", {"limiter link"}, run, judge, w};
+    struct fault_walk limiter = {"the session", {"Attach"}, run, judge, w};
+    w->failed += fault_walk_fail(&both);
+    w->failed += fault_walk_lose(&sending);
+    w->failed += fault_walk_fail(&limiter);
+    w->dropped += fault_walk_strike(&limiter, cut_limiter);
+}
+
 /* The call records on their way to the ledger. */
 static void walk_records(struct world *w) PARKS
 {
@@ -172,6 +184,7 @@ task_test_real(generate_survives_every_fault)
                                 });
     walk(&w, "", 1);
     walk_records(&w);
+    walk_session(&w);
     walk(&w, two_fail, 1);
     walk(&w, "", 2); /* one waits for the other */
     print_message("# fault walk Generate: %zu ops failed, %zu cancels, %zu drops, %zu grants\n",
