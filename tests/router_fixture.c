@@ -94,7 +94,9 @@ static void start_router(struct router_fixture *f, const char *limiter)
     router->bedrock = bedrock_new(&(struct bedrock_options){
         .http = router->http, .credentials = router->credentials, .endpoint = f->bedrock.url});
     router->limiter = rpc_channel_new(
-        f->wire, &(struct rpc_channel_options){.targets = limiter, .call_ms = 1000});
+        f->wire, &(struct rpc_channel_options){.targets = limiter});
+    router->link =
+        limiter_link_start(router->limiter, span_of(router->session, sizeof(router->session)));
     router->leases = leases_start(router);
 }
 
@@ -133,6 +135,7 @@ void router_fixture_stop(struct router_fixture *f)
     assert_true(metric_value(router->metrics.leases, METRIC_LABELS()) == 0);
     assert_int_equal(f->catalogue.references, 1);
     leases_stop(router->leases);
+    limiter_link_stop(router->link);
     rpc_channel_free(router->limiter);
     rpc_server_stop(f->limiter_server, 0);
     bedrock_free(router->bedrock);

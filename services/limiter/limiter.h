@@ -42,6 +42,7 @@ struct limiter {
     uint64_t (*clock_ms)(void);                            /* steady; in memory the authority's */
     uint64_t (*wall_ms)(void);                             /* for the dates of the catalogue */
     uint64_t stamp;                                        /* of the last step */
+    size_t sessions;                                       /* attached */
 };
 
 /* config outlives the limiter. CONFIG_INVALID, FILE_UNREADABLE, STORE_FAILED or STORE_FULL, detail

@@ -18,6 +18,7 @@
 #define PRISM_ROUTER_ROUTER_H
 
 #include "app/config.h"
+#include "app/limiter_link.h"
 #include "app/service.h"
 #include "aws/bedrock.h"
 #include "base/list.h"
@@ -59,6 +60,7 @@ struct router {
     struct credentials *credentials;
     struct bedrock *bedrock;
     struct rpc_channel *limiter;
+    struct limiter_link *link; /* all that is asked of the limiter goes over it */
     struct rpc_channel *ledger; /* NULL: calls are not recorded */
     struct leases *leases;
     struct records *records;
