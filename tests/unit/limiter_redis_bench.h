@@ -1,6 +1,6 @@
 /*
- * limiter_redis_bench.h -- a redis-server for a limiter in the test's process, whose clock stands
- * where the test says.
+ * limiter_redis_bench.h -- options for a limiter in the test's process, and a redis-server for it,
+ * whose clock can stand where the test says.
  */
 #ifndef PRISM_TESTS_LIMITER_REDIS_BENCH_H
 #define PRISM_TESTS_LIMITER_REDIS_BENCH_H
@@ -10,6 +10,26 @@
 #include "limiter/home_redis.h"
 #include "redis_server.h"
 #include "task_test.h"
+
+static const struct config_row rows[] = {
+#define CONFIG(...)  CONFIG_ROW(struct limiter_config, __VA_ARGS__)
+#define CONFIG_ALIAS CONFIG_ROW_ALIAS
+/* clang-format off */
+#include "app/common.def"
+#include "limiter/config.def"
+    /* clang-format on */
+};
+
+/* The defaults, of a store that is new. */
+static inline void limiter_defaults(struct limiter_config *config, struct arena *arena)
+{
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        const char *error;
+        assert_true(config_parse(&rows[i], span_str(rows[i].otherwise), arena,
+                                 (char *)config + rows[i].offset, &error));
+    }
+    config->assume_new_store = true;
+}
 
 static bool on_redis; /* the tests that follow */
 

@@ -17,15 +17,6 @@
 
 #define LIMITER (&limiter__limiter_service__descriptor)
 
-static const struct config_row rows[] = {
-#define CONFIG(...)  CONFIG_ROW(struct limiter_config, __VA_ARGS__)
-#define CONFIG_ALIAS CONFIG_ROW_ALIAS
-/* clang-format off */
-#include "app/common.def"
-#include "limiter/config.def"
-    /* clang-format on */
-};
-
 struct bench {
     struct arena *arena;
     struct redis_bench redis; /* with on_redis */
@@ -51,12 +42,7 @@ static inline void prepare(struct bench *b)
     memset(b, 0, sizeof(*b));
     now_ms = 5000000;
     b->arena = arena_new(64u << 20);
-    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        const char *error;
-        assert_true(config_parse(&rows[i], span_str(rows[i].otherwise), b->arena,
-                                 (char *)&b->config + rows[i].offset, &error));
-    }
-    b->config.assume_new_store = true;
+    limiter_defaults(&b->config, b->arena);
     if (on_redis) {
         redis_bench_serve(&b->redis, &b->config);
     }
