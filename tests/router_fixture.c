@@ -7,6 +7,7 @@
 #include "base/map.h"
 #include "codec/hash.h"
 #include "codec/text.h"
+#include "router/lessons.h"
 
 #define ROUTER      (&router__router_service__descriptor)
 #define EVENTS_MOST 64
@@ -82,6 +83,7 @@ static void start_router(struct router_fixture *f, const char *limiter)
     router->config = &f->config;
     router->catalogue = &f->catalogue;
     router->running = map_new();
+    router->lessons = lessons_new();
 #define METRIC(kind, name, labels, help)                                                           \
     router->metrics.name = metric_##kind("prism_router_" #name, labels, help);
 #include "router/metrics.def"
@@ -92,7 +94,9 @@ static void start_router(struct router_fixture *f, const char *limiter)
     router->bedrock = bedrock_new(&(struct bedrock_options){
         .http = router->http, .credentials = router->credentials, .endpoint = f->bedrock.url});
     router->limiter = rpc_channel_new(
-        f->wire, &(struct rpc_channel_options){.targets = limiter, .call_ms = 1000});
+        f->wire, &(struct rpc_channel_options){.targets = limiter});
+    router->link =
+        limiter_link_start(router->limiter, span_of(router->session, sizeof(router->session)));
     router->leases = leases_start(router);
 }
 
@@ -131,12 +135,14 @@ void router_fixture_stop(struct router_fixture *f)
     assert_true(metric_value(router->metrics.leases, METRIC_LABELS()) == 0);
     assert_int_equal(f->catalogue.references, 1);
     leases_stop(router->leases);
+    limiter_link_stop(router->link);
     rpc_channel_free(router->limiter);
     rpc_server_stop(f->limiter_server, 0);
     bedrock_free(router->bedrock);
-    http_client_free(router->http);
     credentials_free(router->credentials);
+    http_client_free(router->http);
     map_free(router->running);
+    lessons_free(router->lessons);
     wire_stop(f->wire);
     fake_bedrock_stop(&f->bedrock);
     metric_reset_all();
@@ -169,6 +175,20 @@ static const char *type_word(Router__BlockType type)
     return words[type];
 }
 
+/* In how many pieces a text comes depends on how they arrived. */
+static void add_piece(struct router_fixture *f, Router__GenerateResponse__EventCase event,
+                      const char *word, const char *text, ProtobufCBinaryData bytes)
+{
+    f->pieces++;
+    if (f->last_event == event && bytes.len == 0) {
+        buf_truncate(&f->log, f->log.len - 1);
+        text_add_printable(&f->log, span_str(text));
+        buf_add_char(&f->log, '\n');
+    } else {
+        add_text(&f->log, word, text, bytes);
+    }
+}
+
 static void add_event(struct router_fixture *f, const Router__GenerateResponse *e)
 {
     struct buf *log = &f->log;
@@ -184,7 +204,8 @@ static void add_event(struct router_fixture *f, const Router__GenerateResponse *
         buf_addf(log, "start %u %s\n", e->block_start->index, type_word(e->block_start->type));
         break;
     case ROUTER__GENERATE_RESPONSE__EVENT_THINKING_DELTA:
-        add_text(log, "thinks", e->thinking_delta->text, e->thinking_delta->text_bytes);
+        add_piece(f, e->event_case, "thinks", e->thinking_delta->text,
+                  e->thinking_delta->text_bytes);
         break;
     case ROUTER__GENERATE_RESPONSE__EVENT_SIGNATURE_DELTA:
         add_bytes(log, "signs", e->signature_delta->signature);
@@ -193,7 +214,7 @@ static void add_event(struct router_fixture *f, const Router__GenerateResponse *
         add_bytes(log, "hides", e->redacted_thinking->data);
         break;
     case ROUTER__GENERATE_RESPONSE__EVENT_TEXT_DELTA:
-        add_text(log, "says", e->text_delta->text, e->text_delta->text_bytes);
+        add_piece(f, e->event_case, "says", e->text_delta->text, e->text_delta->text_bytes);
         break;
     case ROUTER__GENERATE_RESPONSE__EVENT_RAW_BLOCK:
         add_bytes(log, "raw", e->raw_block->json);
@@ -216,6 +237,7 @@ static void add_event(struct router_fixture *f, const Router__GenerateResponse *
     case _ROUTER__GENERATE_RESPONSE__EVENT__CASE_IS_INT_SIZE:
         fail();
     }
+    f->last_event = e->event_case;
 }
 
 void router_fixture_add_content(struct buf *out, const Router__GenerateOnceResponse *response)
@@ -311,6 +333,7 @@ static struct status run(struct router_fixture *f, struct call *call, void (*fn)
                                    .deadline_ms = loop_now_ms(task_loop()) + left};
     call->f = f;
     buf_reset(&f->log);
+    f->pieces = 0;
     f->completed = NULL;
     op_init(&call->ended, task_loop(), NULL, NULL);
     task_spawn(task_loop(), &options, fn, call);

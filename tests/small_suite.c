@@ -10,11 +10,12 @@
 #include "base/clock.h"
 #include "base/map.h"
 
-#define ARENA_MOST   (256u << 20)
-#define METRICS_MOST (4u << 20)
-#define FLAGS_MOST   32
-#define REST_MS      10000 /* the longest that anything may go on when nobody calls any more */
-#define GRANTS_MOST  64
+#define ARENA_MOST    (256u << 20)
+#define METRICS_MOST  (4u << 20)
+#define ARRIVALS_MOST (32u << 20)
+#define FLAGS_MOST    32
+#define REST_MS       10000 /* the longest that anything may go on when nobody calls any more */
+#define GRANTS_MOST   64
 
 /* Time runs 40 times faster, but leases last: what gives a slot back is a report. Limits that the
  * walk does not look at are off, and what a failing model leads to is over at once. */
@@ -141,6 +142,9 @@ void small_suite_start(struct small_suite *s, const struct small_suite_options *
     s->router = app_state(s->apps[SUITE_ROUTER]);
     s->to_limiter = channel_to(s, SUITE_LIMITER);
     s->to_router = channel_to(s, SUITE_ROUTER);
+    while (s->limiter->sessions != 1) {
+        assert_status_ok(task_sleep_ms(1));
+    }
     s->tasks = loop_tasks(task_loop());
 }
 
@@ -179,6 +183,36 @@ void small_suite_set_faults(struct small_suite *s, const char *yaml)
 {
     struct yaml_error error;
     assert_true(sim_set_faults(s->sim, span_str(yaml), &error));
+}
+
+const Limiter__Resource *small_suite_peek(const struct small_suite *s, const char *model,
+                                          struct arena *arena)
+{
+    Limiter__PeekRequest request = LIMITER__PEEK_REQUEST__INIT;
+    void *reply;
+    assert_status_ok(rpc_call(s->to_limiter, &limiter__limiter_service__descriptor, "Peek",
+                              &request, arena, &reply));
+    const Limiter__PeekResponse *peek = reply;
+    for (size_t i = 0; i < peek->n_resources; i++) {
+        struct span name = span_str(peek->resources[i]->name);
+        if (span_eq(span_first(name, span_find_char(name, '@')), span_str(model))) {
+            return peek->resources[i];
+        }
+    }
+    fail_msg("the limiter knows no model %s", model);
+    return NULL;
+}
+
+struct judge_log small_suite_arrivals(const struct small_suite *s, struct arena *arena)
+{
+    CLEANUP(buf_clear) struct buf lines;
+    buf_init(&lines, ARRIVALS_MOST);
+    uint64_t from = 0;
+    while (arrivals_add(s->sim->arrivals, &from, ARRIVALS_MOST, &lines)) {
+    }
+    struct judge_log log;
+    assert_true(buf_ok(&lines) && judge_read(buf_span(&lines), arena, &log));
+    return log;
 }
 
 void small_suite_cut(const struct small_suite *s, enum suite_program program)
@@ -227,6 +261,16 @@ static uint64_t sequence_of(const struct small_suite *s)
     return s->limiter->suite->header.seq;
 }
 
+/* The ledger's own count, but for a record that never got there. */
+static double records_of(const struct small_suite *s)
+{
+    if (s->analyzer == NULL) {
+        return 0;
+    }
+    return metric_value(s->analyzer->metrics.records_total, METRIC_LABELS("stored")) +
+           metric_value(s->router->metrics.records_total, METRIC_LABELS("dropped"));
+}
+
 void small_suite_begin(const struct small_suite *s, struct small_account *account)
 {
     CLEANUP(buf_clear) struct buf text;
@@ -237,6 +281,8 @@ void small_suite_begin(const struct small_suite *s, struct small_account *accoun
         .started = sum_of(buf_span(&text), "grpc_server_started_total"),
         .answered = sum_of(buf_span(&text), "grpc_server_handled_total"),
         .lines = (double)atomic_load(&call_lines),
+        .routed = sum_of(buf_span(&text), "prism_router_calls_total"),
+        .records = records_of(s),
     };
 }
 
@@ -250,6 +296,9 @@ static const char *going_on(const struct small_suite *s)
         "prism_analyzer_watchers",
         "prism_analyzer_sections_running",
     };
+    if (s->limiter->sessions != 1) {
+        return "the router's coming back to the limiter";
+    }
     if (loop_tasks(task_loop()) != s->tasks) {
         return "a task";
     }
@@ -272,7 +321,7 @@ static const char *going_on(const struct small_suite *s)
         }
     }
     return sum_of(buf_span(&text), "grpc_server_started_total") ==
-                   sum_of(buf_span(&text), "grpc_server_handled_total")
+                   sum_of(buf_span(&text), "grpc_server_handled_total") + 1 /* the session */
                ? NULL
                : "a gRPC call";
 }
@@ -327,4 +376,8 @@ void small_suite_judge(const struct small_suite *s, struct small_account *accoun
     account->settled = judge_grants(s, account->seq);
     assert_true(now.lines - account->lines == now.started - account->started);
     assert_true(now.lines - account->lines == now.answered - account->answered);
+    if (s->analyzer != NULL) {
+        assert_true(now.records - account->records == now.routed - account->routed);
+        account->recorded = (size_t)(now.records - account->records);
+    }
 }

@@ -34,6 +34,12 @@ struct bedrock_request {
     uint64_t connect_ms;
     uint64_t first_byte_ms; /* to the response's headers and again to the first event */
     uint64_t idle_ms;       /* longest silence between events */
+
+    /* NULL, or called when the stream is about to wait for more: what its events came to so far
+     * should not wait with it. How long it takes is not counted as silence; a failure ends the
+     * wait. */
+    struct status (*before_wait)(void *arg) PARKS;
+    void *arg;
 };
 
 /* Facts about the answer for metadata and logs; valid until close. */
@@ -43,6 +49,7 @@ struct bedrock_reply {
     bool simulated;           /* the peer says it is the simulator (x-prism-simulated) */
     uint32_t server_retry_ms; /* Retry-After or x-amz-retry-after, 0: none */
     bool dispatched;          /* the request may have reached the service */
+    uint64_t credentials;     /* serial of those it was sent with */
 };
 
 /* Opens a stream: OK once the response's headers are there with 200. On failure *out is set too,

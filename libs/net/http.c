@@ -86,6 +86,28 @@ static long http_bytes_sent(CURL *easy)
     return sent;
 }
 
+/* Why there is no connection; curl's own texts say little of certificates. */
+static const char *http_no_connection(CURL *easy, CURLcode code)
+{
+    long verdict = 0; /* OpenSSL's */
+    check(curl_easy_getinfo(easy, CURLINFO_SSL_VERIFYRESULT, &verdict) == CURLE_OK);
+    if (code == CURLE_SSL_CACERT_BADFILE) {
+        return "the file of trusted authorities cannot be used";
+    }
+    if (code != CURLE_PEER_FAILED_VERIFICATION) {
+        return curl_easy_strerror(code);
+    }
+    switch (verdict) {
+    case 0:
+    case 1: /* where curl begins: OpenSSL had nothing against it */
+        return "the server's certificate is for another host name";
+    case 10:
+        return "the server's certificate has expired";
+    default:
+        return "the server's certificate is signed by no authority that is trusted";
+    }
+}
+
 static struct status http_outcome(CURL *easy, CURLcode code)
 {
     check(code != CURLE_OUT_OF_MEMORY);
@@ -93,7 +115,7 @@ static struct status http_outcome(CURL *easy, CURLcode code)
         return STATUS_SUCCESS;
     }
     if (http_bytes_sent(easy) == 0) {
-        return status_of(REASON_CONNECT_FAILED, curl_easy_strerror(code));
+        return status_of(REASON_CONNECT_FAILED, http_no_connection(easy, code));
     }
     for (size_t i = 0; i < ARRAY_LEN(http_failures); i++) {
         if (http_failures[i].code == code) {
@@ -514,6 +536,11 @@ struct span http_header(const struct http *http, const char *name)
 void http_set_idle_ms(struct http *http, uint64_t idle_ms)
 {
     http->idle_ms = idle_ms;
+}
+
+bool http_ready(const struct http *http)
+{
+    return http->fresh.len > 0 || http->ended;
 }
 
 struct status http_read(struct http *http, struct span *chunk)

@@ -97,7 +97,7 @@ struct rpc {
     size_t *counter;   /* the server's that counts it; NULL: none */
     bool headers_sent; /* initial metadata */
     char request_id[129];
-    grpc_byte_buffer *reply;  /* of unary and client stream calls: goes with the trailers */
+    grpc_byte_buffer *reply;  /* the last message: goes with the trailers */
     struct rpc_pairs headers; /* the request id and what the handler adds */
     struct rpc_pairs trailers;
 };

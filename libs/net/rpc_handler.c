@@ -60,15 +60,21 @@ static void send_cancel(struct op *op)
     grpc_call_cancel_with_status(rpc->call, (grpc_status_code)why.code, status_text(why), NULL);
 }
 
-struct status rpc_send(struct rpc *rpc, const void *message)
+struct status rpc_send_last(struct rpc *rpc, const void *message)
 {
     TRY(task_status());
+    check(rpc->reply == NULL);
+    rpc->reply = rpc_message_pack(message);
+    return STATUS_SUCCESS;
+}
+
+struct status rpc_send(struct rpc *rpc, const void *message)
+{
     if (rpc_kind_one_reply(rpc->entry->row->kind)) {
-        check(rpc->reply == NULL);
-        rpc->reply = rpc_message_pack(message);
-        return STATUS_SUCCESS;
+        return rpc_send_last(rpc, message);
     }
-    check(!rpc->sending); /* gRPC takes one message at a time */
+    TRY(task_status());
+    check(!rpc->sending && rpc->reply == NULL); /* gRPC takes one message at a time */
     grpc_op ops[2];
     grpc_metadata headers[RPC_PAIRS_COUNT];
     size_t n_headers = rpc_call_headers(rpc, ops, headers);

@@ -76,6 +76,10 @@ const char *rpc_method_name(const struct rpc *rpc); /* "prism.router.v1.RouterSe
  * receive. */
 struct status rpc_send(struct rpc *rpc, const void *message) NODISCARD PARKS;
 
+/* The last message of a stream: kept and sent with the trailers, which spares the way of one; with
+ * those of a failure it is not sent. */
+struct status rpc_send_last(struct rpc *rpc, const void *message) NODISCARD;
+
 /* The next message of a client or bidi stream, NULL at its end. It lives until the next rpc_recv of
  * the call, so that a stream of any length needs the memory of one message. */
 struct status rpc_recv(struct rpc *rpc, const void **message) NODISCARD PARKS;

@@ -36,8 +36,7 @@ struct engine_rules {
     bool ramp;         /* a model that recovers takes 1 call at once, then 2, 4, ... */
     uint64_t aging_ms; /* a waiter rises by one class in that time */
     uint64_t head_ms;  /* a limiter's foremost waiter counts at the others for so long */
-    uint32_t waiters_most;
-    uint32_t tenant_waiters_most;
+    uint32_t waiters_most, tenant_waiters_most;
 };
 
 /* Numbers as on the wire. */
@@ -225,10 +224,13 @@ void engine_resource_adopt(struct engine_resource *resource, const struct engine
 /* Forgets everything that was counted, keeps what was said: newer limits, closed, gone. */
 void engine_resource_forget(struct engine_resource *resource, const struct engine_rules *rules);
 
-/* Takes the batch: orders, reports and renewals first, then those who wait, then the acquires, each
- * in their order. The resources that were written have the step's stamp, and so have the records.
- * stamp is new with every step. queue (engine_queue.h): who waits here; NULL: nobody can. Returns
- * the authority's present: now_ms, or later if a resource has seen later. */
+/* One of an epoch before the suite's, after whose loss nothing was granted until all that was
+ * counted had run out: keeps limits, health, and its numbers, so that none comes again. */
+void engine_resource_shed(struct engine_resource *resource);
+
+/* Takes the batch: orders, reports and renewals first, then who waits in queue (NULL: nobody can),
+ * then the acquires, each in their order. What was written has the step's stamp, which is new with
+ * every step. Returns the authority's present: now_ms, or later if a resource has seen later. */
 uint64_t engine_step(const struct engine_rules *rules, uint64_t now_ms, uint64_t stamp,
                      struct engine_event *events, size_t n_events, struct engine_queue *queue);
 

@@ -5,31 +5,6 @@
 #include "limiter/stream.h"
 #include "limiter/wait.h"
 
-void ask_init(struct limiter *limiter, struct ask *ask, struct arena *arena,
-              struct status (*find)(struct limiter *, struct ask *, bool),
-              void (*answer)(struct limiter *, struct ask *))
-{
-    ask->find = find;
-    ask->answer = answer;
-    ask->arena = arena;
-    ask->asked_ms = limiter->clock_ms();
-}
-
-struct engine_record *home_record(struct limiter *limiter, const struct engine_id *id)
-{
-    return store_record(limiter->store, id, home_now_ms(limiter));
-}
-
-struct engine_record *home_record_find(struct limiter *limiter, const struct engine_id *id)
-{
-    return store_record_find(limiter->store, id);
-}
-
-uint64_t home_now_ms(const struct limiter *limiter)
-{
-    return limiter->clock_ms();
-}
-
 /* --- what a step wrote -------------------------------------------------------------------------
  */
 
@@ -168,7 +143,7 @@ void limiter_serve(struct limiter *limiter)
 /* --- asks --------------------------------------------------------------------------------------
  */
 
-static struct status decide(struct limiter *limiter, struct ask *ask)
+struct status home_memory_decide(struct limiter *limiter, struct ask *ask)
 {
     if (ask->event.acquire != NULL) {
         limiter_serve(limiter); /* they come first, also where a clock has not told them yet */
@@ -189,17 +164,4 @@ static struct status decide(struct limiter *limiter, struct ask *ask)
     }
     limiter_serve(limiter);
     return STATUS_SUCCESS;
-}
-
-void home_decide_all(struct limiter *limiter, struct ask *const *asks, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        asks[i]->status = decide(limiter, asks[i]);
-    }
-}
-
-struct status home_decide(struct limiter *limiter, struct ask *ask)
-{
-    home_decide_all(limiter, &ask, 1);
-    return ask->status;
 }

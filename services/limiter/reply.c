@@ -102,7 +102,7 @@ static Limiter__Judgement *judgement_of(struct arena *arena, const struct engine
 {
     Limiter__Judgement *out = ARENA_NEW(arena, Limiter__Judgement);
     limiter__judgement__init(out);
-    out->resource = (char *)j->resource->name;
+    out->resource = arena_string(arena, span_str(j->resource->name));
     out->n_reasons = reasons_of(arena, j->reasons, &out->reasons);
     out->remaining = remaining_of(arena, j->resource, &j->remaining);
     out->epoch = j->epoch;
@@ -157,7 +157,7 @@ Limiter__Settlement **reply_settlements(struct arena *arena, const struct engine
         const struct engine_settlement *s = &report->settlements[i];
         rows[i] = ARENA_NEW(arena, Limiter__Settlement);
         limiter__settlement__init(rows[i]);
-        rows[i]->resource = (char *)s->resource->name;
+        rows[i]->resource = arena_string(arena, span_str(s->resource->name));
         rows[i]->reserved = s->reserved;
         rows[i]->charged = s->charged;
         rows[i]->remaining = remaining_of(arena, s->resource, &s->remaining);

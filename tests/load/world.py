@@ -281,7 +281,17 @@ class World:
         with open(self.log, encoding='utf-8') as file:
             return oracle.read(file)
 
-    def faults(self, yaml):
-        request = urllib.request.Request(f'http://{self.simulator.address}/simulator/faults',
-                                         data=yaml.encode(), method='PUT')
+    def settle(self, seconds=30):
+        """Until nothing runs at the provider any more."""
+        until = time.monotonic() + seconds
+        while self.simulator.metric('prism_simulator_running') > 0 and time.monotonic() < until:
+            time.sleep(0.05)
+
+    def put(self, path, yaml):
+        """A plan for the simulator, which replaces the one before."""
+        request = urllib.request.Request(f'http://{self.simulator.address}{path}', method='PUT',
+                                         data=yaml.encode())
         urllib.request.urlopen(request, timeout=10).read()
+
+    def faults(self, yaml):
+        self.put('/simulator/faults', yaml)

@@ -40,6 +40,7 @@ static void start(struct fixture *f)
         .config = {.bedrock_region = "",
                    .max_attempts = 10,
                    .max_content_tokens = 6192,
+                   .replay = "next",
                    .backoff = 5000,
                    .backoff_most = 40000},
         .catalogue = {.models = models, .n_models = ARRAY_LEN(models), .references = 1},
