@@ -45,6 +45,7 @@ struct limiter {
     uint64_t (*clock_ms)(void);                            /* steady; in memory the authority's */
     uint64_t (*wall_ms)(void);                             /* for the dates of the catalogue */
     uint64_t stamp;                                        /* of the last step */
+    size_t sessions;                                       /* attached */
     void (*on_ready)(void *arg, bool ready, const char *why); /* of the store; may be NULL */
     void *on_ready_arg;
 };
