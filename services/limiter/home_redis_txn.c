@@ -219,7 +219,7 @@ static enum trip taken(struct home_redis *home, const struct redis_reply *reply,
     home->misses = 0;
     limiter_set_ready(home->limiter, true, "");
     if (reply->elements[0].integer == 1) {
-        note(home, "kept", us);
+        note(home, home->step.n_asks > 0 ? "kept" : "idle", us);
         home_redis_kept(home);
         return TRIP_KEPT;
     }

@@ -171,7 +171,7 @@ task_test_real(a_renewal_tells_of_grants_that_are_forgotten)
     Limiter__Holding holdings[2], *held[2];
     for (size_t i = 0; i < 2; i++) {
         limiter__holding__init(&holdings[i]);
-        holdings[i].resource = v->judged[i]->resource;
+        holdings[i].resource = i == 0 ? MODEL : "suite";
         holdings[i].epoch = v->judged[i]->epoch;
         holdings[i].seq = v->judged[i]->seq;
         held[i] = &holdings[i];
