@@ -213,7 +213,7 @@ static enum trip taken(struct home_redis *home, const struct redis_reply *reply,
         return failed(home, reading, status_of(REASON_PROTOCOL_ERROR, "the script's reply"), why);
     }
     home->time_ms = (uint64_t)reply->elements[1].integer;
-    home->time_at = home->limiter->clock_ms();
+    home->time_at_us = home->clock_us();
     home->trip_ms = loop_now_ms(home->loop);
     home->trip_us = us;
     home->misses = 0;

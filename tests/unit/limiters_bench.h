@@ -28,6 +28,11 @@ static inline uint64_t limiters_still_ms(void)
     return 5000000;
 }
 
+static inline uint64_t limiters_still_us(void)
+{
+    return 1000 * limiters_still_ms();
+}
+
 /* The server, and the defaults but for the pacer's burst. */
 static inline void limiters_prepare(struct limiters *g)
 {
@@ -45,7 +50,7 @@ static inline void limiters_begin(struct limiters *g, size_t n)
                                      error_text, &g->limiters[g->n]));
         if (g->still) {
             redis_bench_move(&g->redis, limiters_still_ms(), g->arena);
-            redis_bench_take_clock(g->limiters[g->n], g->arena);
+            redis_bench_take_clock(g->limiters[g->n], limiters_still_us, g->arena);
         }
         assert_status_ok(home_redis_first(g->limiters[g->n]->redis));
     }
