@@ -60,7 +60,7 @@ struct router {
     struct credentials *credentials;
     struct bedrock *bedrock;
     struct rpc_channel *limiter;
-    struct limiter_link *link; /* all that is asked of the limiter goes over it */
+    struct limiter_link *link;  /* all that is asked of the limiter goes over it */
     struct rpc_channel *ledger; /* NULL: calls are not recorded */
     struct leases *leases;
     struct records *records;
@@ -189,6 +189,7 @@ struct grant {
     struct task *task;
     uint64_t output_tokens; /* so far, for Renew */
     uint64_t renewal;       /* number of the Renew that it was in last */
+    bool unaccepted;        /* the limiter wants a Renew at once */
 };
 
 /* Asks until one candidate is granted, waiting as long as the limiter says and the deadline
