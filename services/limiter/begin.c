@@ -94,9 +94,10 @@ static bool limits_of(const struct limiter *limiter, const struct engine_resourc
 {
     const struct policy *policy = limiter->policy;
     struct span name = span_str(resource->name), prefix = SPAN("tenant:");
-    const struct catalogue_model *model = catalogue_find(policy->catalogue, resource->name);
-    if (resource->kind == ENGINE_MODEL && model != NULL) {
-        *out = policy_model(policy, model);
+    const struct catalogue_target *target =
+        catalogue_find_target(policy->catalogue, resource->name);
+    if (resource->kind == ENGINE_MODEL && target != NULL) {
+        *out = policy_model(policy, &target->model);
         return true;
     }
     bool tenant = span_starts(name, prefix);
@@ -158,12 +159,12 @@ static struct engine_resource *ensure(struct limiter *limiter, const char *name,
 
 static bool ensure_model(struct limiter *limiter, size_t i)
 {
-    const struct catalogue_model *model = &limiter->policy->catalogue->models[i];
-    struct engine_limits limits = policy_model(limiter->policy, model);
-    limiter->models[i] = ensure(limiter, model->name, ENGINE_MODEL, &limits);
-    if (model->concurrency > ENGINE_LEASES_MOST) {
+    const struct catalogue_target *target = &limiter->policy->catalogue->targets[i];
+    struct engine_limits limits = policy_model(limiter->policy, &target->model);
+    limiter->models[i] = ensure(limiter, target->name, ENGINE_MODEL, &limits);
+    if (target->model.concurrency > ENGINE_LEASES_MOST) {
         LOG(WARN, "concurrency is beyond what is counted, so it is no limit",
-            KV("model", model->name), KV("concurrency", model->concurrency),
+            KV("model", target->name), KV("concurrency", target->model.concurrency),
             KV("most", ENGINE_LEASES_MOST));
     }
     return limiter->models[i] != NULL;
@@ -191,7 +192,7 @@ struct status limiter_begin(struct limiter *limiter, size_t resources, char erro
     limiter->audit = audit_new(resources);
     enum state_found found = load(limiter, file);
     limiter->suite = ensure(limiter, "suite", ENGINE_POOL, &limiter->policy->suite);
-    for (size_t i = 0; i < limiter->policy->catalogue->n_models; i++) {
+    for (size_t i = 0; i < limiter->policy->catalogue->n_targets; i++) {
         if (!ensure_model(limiter, i)) {
             return status_of(REASON_CONFIG_INVALID, "tenant_pools: more of them are in use");
         }

@@ -100,14 +100,22 @@ static bool usage_bounded(const Limiter__TokenUsage *usage)
            usage->cache_write_tokens <= REQUEST_TOKENS_MOST;
 }
 
-static void take_usage(const struct limiter *limiter, const Limiter__CompleteRequest *request,
-                       const Limiter__TokenUsage *usage, struct engine_report *report)
+/* The model that a report is about; NULL: the catalogue has it no longer. */
+static const struct catalogue_model *model_of(const struct limiter *limiter,
+                                              const struct engine_report *report)
 {
     size_t place;
-    if (report->held[0] != NULL && limiter_model(limiter, report->held[0]->name, &place)) {
-        const struct estimate_model *estimate = &limiter->policy->catalogue->models[place].estimate;
+    return report->held[0] != NULL && limiter_model(limiter, report->held[0]->name, &place)
+               ? &limiter->policy->catalogue->targets[place].model
+               : NULL;
+}
+
+static void take_usage(const Limiter__CompleteRequest *request, const Limiter__TokenUsage *usage,
+                       const struct catalogue_model *model, struct engine_report *report)
+{
+    if (model != NULL) {
         report->model_tokens = estimate_model_settled(
-            estimate, usage->input_tokens, usage->cache_write_tokens, usage->output_tokens);
+            &model->estimate, usage->input_tokens, usage->cache_write_tokens, usage->output_tokens);
     }
     report->pool_tokens = estimate_pool_settled(usage->input_tokens, usage->cache_read_tokens,
                                                 usage->cache_write_tokens, usage->output_tokens);
@@ -148,12 +156,12 @@ static struct status complete(struct rpc *rpc, const void *message)
     report->outcome = (enum engine_outcome_kind)request->outcome;
     report->partial = request->usage_partial;
     report->server_retry_ms = request->server_retry_ms;
-    take_usage(limiter, request, usage, report);
+    const struct catalogue_model *model = model_of(limiter, report);
+    take_usage(request, usage, model, report);
     step_report(limiter, report);
     bool counted = report->result == ENGINE_APPLIED || report->result == ENGINE_UNKNOWN_ID;
-    if (counted && report->outcome == ENGINE_OK && report->held[0] != NULL) {
-        outputs_add(limiter->outputs, span_str(report->held[0]->name), tenant,
-                    usage->output_tokens);
+    if (counted && report->outcome == ENGINE_OK && model != NULL) {
+        outputs_add(limiter->outputs, span_str(model->name), tenant, usage->output_tokens);
     }
     Limiter__CompleteResponse reply = LIMITER__COMPLETE_RESPONSE__INIT;
     reply.result = (Limiter__ReportResult)report->result;

@@ -15,7 +15,7 @@
 #include "limiter/engine_state.h"
 
 #define ENGINE_LEVELS          5
-#define ENGINE_CANDIDATES_MOST 16
+#define ENGINE_CANDIDATES_MOST 32
 #define ENGINE_JUDGED_MOST     (ENGINE_CANDIDATES_MOST + ENGINE_POOLS_MOST)
 #define ENGINE_NEVER           UINT64_MAX
 

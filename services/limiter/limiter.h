@@ -38,10 +38,10 @@ struct limiter {
     struct audit *audit;
     struct limiter_metrics metrics;
     struct engine_resource *suite;
-    struct engine_resource *models[CATALOGUE_MODELS_MOST]; /* as the catalogue has them */
-    uint64_t (*clock_ms)(void);                            /* the authority's */
-    uint64_t (*wall_ms)(void);                             /* for the dates of the catalogue */
-    uint64_t stamp;                                        /* of the last step */
+    struct engine_resource *models[CATALOGUE_TARGETS_MOST]; /* as the catalogue has its targets */
+    uint64_t (*clock_ms)(void);                             /* the authority's */
+    uint64_t (*wall_ms)(void);                              /* for the dates of the catalogue */
+    uint64_t stamp;                                         /* of the last step */
 };
 
 /* config outlives the limiter. CONFIG_INVALID, FILE_UNREADABLE, STORE_FAILED or STORE_FULL, detail
@@ -70,7 +70,8 @@ bool limiter_tenant_valid(struct span tenant);
 bool limiter_tenant_pool(struct limiter *limiter, struct span tenant, bool make_room,
                          struct engine_resource **out);
 
-/* The place of a model in catalogue and models; false when there is none of that name. */
+/* The place of a model in a region ("sonnet-4.6@us-east-2") among the catalogue's targets and in
+ * models; false when there is none of that name. */
 bool limiter_model(const struct limiter *limiter, const char *name, size_t *out);
 
 /* Models whose date has come are retired; limiter_model does that for one. */

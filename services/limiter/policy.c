@@ -190,10 +190,6 @@ static struct status fill(struct policy *policy, char error_text[256])
     TRY(config->catalogue[0] != '\0'
             ? catalogue_load(config->catalogue, error_text, &policy->catalogue)
             : catalogue_load_default(&policy->catalogue));
-    if (catalogue_find(policy->catalogue, "suite") != NULL) {
-        return status_of(REASON_CONFIG_INVALID,
-                         "a model of the catalogue is named as the suite is");
-    }
     policy->rules = rules_of(config);
     const struct pool suite = {
         .requests = config->suite_requests,

@@ -48,7 +48,8 @@ static bool take_lease(struct limiter *limiter, const Limiter__Lease *lease,
         !limiter_model(limiter, lease->model, &place)) {
         return false;
     }
-    const struct estimate_model *estimate = &limiter->policy->catalogue->models[place].estimate;
+    const struct estimate_model *estimate =
+        &limiter->policy->catalogue->targets[place].model.estimate;
     out->fence = lease->fence;
     out->record = store_record_find(limiter->store, &out->id);
     out->model_output = estimate_model_settled(estimate, 0, 0, lease->output_tokens);

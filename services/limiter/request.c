@@ -76,7 +76,7 @@ static struct status take_candidate(struct rpc *rpc, const Limiter__Candidate *c
         return rpc_not_found(rpc, REASON_MODEL_UNKNOWN, "model", candidate->model);
     }
     TRY(take_tokens(rpc, candidate->tokens, &tokens));
-    const struct catalogue_model *model = &limiter->policy->catalogue->models[place];
+    const struct catalogue_model *model = &limiter->policy->catalogue->targets[place].model;
     uint64_t q95 = outputs_q95(limiter->outputs, span_str(model->name), tenant);
     out->model = limiter->models[place];
     out->model_charge = estimate_model_charge(&tokens, &model->estimate, q95);
@@ -94,7 +94,7 @@ struct status request_acquire(struct rpc *rpc, Limiter__Candidate *const *candid
 {
     struct limiter *limiter = rpc_service(rpc);
     if (n == 0 || n > ENGINE_CANDIDATES_MOST) {
-        return rpc_bad_field(rpc, "candidates", "must be 1 to 16");
+        return rpc_bad_field(rpc, "candidates", "must be 1 to 32");
     }
     struct engine_candidate *rows = ARENA_ARRAY(rpc_arena(rpc), struct engine_candidate, n);
     for (size_t i = 0; i < n; i++) {

@@ -21,7 +21,7 @@ static struct status start(struct app *app, const void *config, void **state) PA
     TRY(limiter_new(config, clock_boot_ms, error_text, &limiter));
     metric_on_collect(limiter_collect, limiter);
     LOG(INFO, "limits", KV("catalogue", limiter->policy->catalogue->source),
-        KV("models", limiter->policy->catalogue->n_models),
+        KV("models", limiter->policy->catalogue->n_targets),
         KV("requests", limiter->policy->suite.requests),
         KV("window_ms", limiter->policy->suite.window_ms),
         KV("concurrency", limiter->policy->suite.concurrency),

@@ -27,7 +27,8 @@
 #include "prism/router/v1/router.pb-c.h"
 #include "router/sink.h"
 
-#define ROUTER_CANDIDATES_MOST 16
+#define ROUTER_CANDIDATES_MOST 32 /* as many as the limiter takes */
+#define ROUTER_SKIPPED_MOST    64 /* that the account of a call names */
 #define ROUTER_ID_SIZE         16
 
 struct router_config {
@@ -69,11 +70,11 @@ struct router {
 
 /* --- plan ------------------------------------------------------------------------------------- */
 
-/* A model and the request as it would be sent there. */
+/* A model in one of its regions, and the request as it would be sent there. */
 struct candidate {
-    const struct catalogue_model *model;
+    const struct catalogue_model *model; /* as it is in the region */
     const char *region;
-    const char *resource; /* the limiter's name for it */
+    const char *resource; /* the limiter's name for it: "sonnet-4.6@us-east-2" */
     struct estimate_tokens tokens;
     uint64_t thinking_budget; /* 0: none, or adaptive */
     bool adaptive;
@@ -109,7 +110,7 @@ struct plan {
     const char *tenant;
     const char *tenant_pool; /* the limiter's name for its pool: "tenant:acme" */
     struct arena *arena;
-    struct candidate candidates[ROUTER_CANDIDATES_MOST];
+    struct candidate *candidates; /* room for ROUTER_CANDIDATES_MOST, the first to try first */
     size_t n_candidates;
     struct attempt *attempts; /* room for attempts_most */
     size_t n_attempts;
@@ -141,7 +142,8 @@ bool plan_goes_on(struct router *router, struct plan *plan, struct status *s) PA
 /* The account so far. In arena. */
 Router__CallMetadata *plan_metadata(const struct plan *plan, struct arena *arena, uint64_t now_ms);
 
-/* Decides what of the request the model can take; fills everything of candidate but out. */
+/* Decides what of the request the model can take, which is the same in all its regions; fills
+ * everything of candidate but region, resource and out. */
 void reshape(const struct router *router, const Router__Generation *g,
              const struct catalogue_model *model, struct arena *arena, struct candidate *candidate);
 

@@ -1,5 +1,6 @@
 /* prism-router: its options, its beginning and its end. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/alloc.h"
 #include "base/log.h"
@@ -22,6 +23,21 @@ static void metrics_init(struct router_metrics *m)
 #include "router/metrics.def"
 }
 
+/* A region that is to be called first must be one that is called. */
+static struct status check_region(const struct router_config *config,
+                                  const struct catalogue *catalogue)
+{
+    for (size_t i = 0; i < catalogue->n_targets; i++) {
+        if (strcmp(catalogue->targets[i].region, config->bedrock_region) == 0) {
+            return STATUS_SUCCESS;
+        }
+    }
+    return config->bedrock_region[0] == '\0'
+               ? STATUS_SUCCESS
+               : status_of(REASON_CONFIG_INVALID,
+                           "bedrock_region: no model of the catalogue is called there");
+}
+
 static struct status start(struct app *app, const void *config, void **state) PARKS
 {
     static struct rpc_service services[1]; /* outlives the server */
@@ -36,7 +52,11 @@ static struct status start(struct app *app, const void *config, void **state) PA
         router->config->catalogue[0] != '\0'
             ? catalogue_load(router->config->catalogue, catalogue_error, &router->catalogue)
             : catalogue_load_default(&router->catalogue);
+    if (status_ok(s)) {
+        s = check_region(router->config, router->catalogue);
+    }
     if (!status_ok(s)) {
+        catalogue_unref(router->catalogue);
         free(router);
         return s;
     }
