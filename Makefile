@@ -64,7 +64,8 @@ TEST_COMMON = $(patsubst %.c,$(OUT)/obj/%.o,$(filter-out $(INTEROP_SRCS),$(wildc
 TEST_SERVICE_OBJS = $(foreach s,$(SERVICES),$(filter-out %/main.o,$(call service_objs,$(s))))
 UNIT_TESTS     = $(patsubst tests/unit/%.c,$(OUT)/test/%,$(wildcard tests/unit/test_*.c))
 SCENARIO_TESTS = $(patsubst tests/scenario/%.c,$(OUT)/test/%,$(wildcard tests/scenario/test_*.c))
-TEST_TOOLS     = $(patsubst tests/model/%.c,$(OUT)/test/%,$(wildcard tests/model/*.c))
+TEST_TOOLS     = $(patsubst tests/model/%.c,$(OUT)/test/%,$(wildcard tests/model/*.c)) \
+                 $(patsubst tests/load/%.c,$(OUT)/test/%,$(wildcard tests/load/*.c))
 LIBTEST = $(OUT)/libtest.a
 
 $(LIBTEST): $(TEST_COMMON) $(TEST_SERVICE_OBJS)
@@ -83,6 +84,10 @@ $(OUT)/test/%: $(OUT)/obj/tests/scenario/%.o $(LIBTEST) $(LIBPRISM)
 $(OUT)/test/%: $(OUT)/obj/tests/model/%.o $(LIBTEST) $(LIBPRISM)
 	@mkdir -p $(@D)
 	$(LINK) $^ $(PKG_LIBS) -lcmocka
+
+$(OUT)/test/%: $(OUT)/obj/tests/load/%.o $(LIBPRISM)
+	@mkdir -p $(@D)
+	$(LINK) $^ $(PKG_LIBS)
 
 # Only where the vectors are, whose protos these speak.
 $(INTEROP_SRCS:%.c=$(OUT)/obj/%.o) $(interop_objs): INCLUDES += -I$(INTEROP_GEN)
@@ -117,6 +122,9 @@ up: all ## start the suite on its fixed ports, for grpcurl and prismctl
 down: ## stop what `make up` started
 	@build/suite down
 
+prove: all $(TEST_TOOLS) ## what the limiter promises, with real processes; minutes (PROOF=name)
+	@PRISM_OUT=$(OUT) PRISM_BIN=$(OUT)/bin tests/load/prove.py $(PROOF)
+
 bench: all ## what the suite costs on this machine (ROUNDS=5); minutes, not part of check
 	@build/bench $(OUT)/bin
 
@@ -139,7 +147,7 @@ clean: ## remove everything that was built
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 12
 
-.PHONY: all tests check lint demo up down bench docs image install clean help
+.PHONY: all tests check lint demo up down prove bench docs image install clean help
 
 -include $(LIB_OBJS:.o=.d) $(foreach s,$(SERVICES),$(patsubst %.o,%.d,$(call service_objs,$(s))))
 -include $(TEST_COMMON:.o=.d) $(INTEROP_SRCS:%.c=$(OUT)/obj/%.d) $(patsubst $(OUT)/test/%,$(OUT)/obj/tests/unit/%.d,$(UNIT_TESTS))

@@ -37,11 +37,11 @@ static void fill(const struct generation *g, Router__Generation *out)
     messages[0]->n_content = 1;
     messages[0]->content = &lists[1];
     router__generation__init(out);
-    out->n_system = 1;
+    out->n_system = g->bare ? 0 : 1;
     out->system = &lists[0];
     out->n_messages = 1;
     out->messages = messages;
-    out->thinking_budget_tokens = g->thinking > 0 ? g->thinking : 2000;
+    out->thinking_budget_tokens = g->bare ? 0 : g->thinking > 0 ? g->thinking : 2000;
     if (g->model != NULL) {
         out->n_models = 1;
         out->models = ARENA_ARRAY(arena, char *, 1);
@@ -126,22 +126,58 @@ static struct status receive(struct generation *g, struct rpc_stream *stream) PA
     }
 }
 
+static struct rpc_channel *router_of(const struct generation *g)
+{
+    return g->router != NULL ? g->router : g->suite->router;
+}
+
+static struct status stream(struct generation *g, Router__Generation *what) PARKS
+{
+    struct rpc_stream *stream = NULL;
+    Router__GenerateRequest request = ROUTER__GENERATE_REQUEST__INIT;
+    request.generation = what;
+    struct status s =
+        rpc_open(router_of(g), &router__router_service__descriptor, "Generate", &request, &stream);
+    if (status_ok(s)) {
+        s = receive(g, stream);
+    }
+    rpc_stream_close(&stream);
+    return s;
+}
+
+static struct status once(struct generation *g, Router__Generation *what) PARKS
+{
+    Router__GenerateOnceRequest request = ROUTER__GENERATE_ONCE_REQUEST__INIT;
+    void *reply;
+    request.generation = what;
+    TRY(rpc_call(router_of(g), &router__router_service__descriptor, "GenerateOnce", &request,
+                 g->arena, &reply));
+    const Router__GenerateOnceResponse *answer = reply;
+    for (size_t i = 0; i < answer->n_content; i++) {
+        const Router__ContentBlock *block = answer->content[i];
+        if (block->block_case == ROUTER__CONTENT_BLOCK__BLOCK_THINKING) {
+            g->text_before_thinking |= g->text.len > 0;
+            buf_add_str(&g->thought, block->thinking->text);
+        } else if (block->block_case == ROUTER__CONTENT_BLOCK__BLOCK_TEXT) {
+            buf_add_str(&g->text, block->text);
+        }
+    }
+    g->completed = answer->completed;
+    g->metadata = answer->completed->metadata;
+    g->nothing_behind = true;
+    return STATUS_SUCCESS;
+}
+
 static void run(void *arg) PARKS
 {
     struct generation *g = arg;
-    struct rpc_stream *stream = NULL;
     Router__Generation what;
-    Router__GenerateRequest request = ROUTER__GENERATE_REQUEST__INIT;
     fill(g, &what);
-    request.generation = &what;
+    g->task = task_self();
     task_set_deadline(loop_now_ms(task_loop()) +
                       (g->deadline_ms > 0 ? g->deadline_ms : SUITE_WAIT_MS));
-    g->status = rpc_open(g->suite->router, &router__router_service__descriptor, "Generate",
-                         &request, &stream);
-    if (status_ok(g->status)) {
-        g->status = receive(g, stream);
-    }
-    rpc_stream_close(&stream);
+    g->status = g->once ? once(g, &what) : stream(g, &what);
+    g->task = NULL;
 }
 
 static void prepare(struct generation *g)
@@ -182,10 +218,10 @@ static const char *what_lacks(const struct generation *g, uint32_t tier, size_t 
     if (g->metadata == NULL || !g->nothing_behind) {
         return "Completed is not the last event";
     }
-    if (g->metadata->tier != tier || g->last_admitted->tier != tier) {
+    if (g->metadata->tier != tier || (!g->once && g->last_admitted->tier != tier)) {
         return "another tier answered";
     }
-    if (g->metadata->n_attempts != attempts || g->admitted != attempts) {
+    if (g->metadata->n_attempts != attempts || (!g->once && g->admitted != attempts)) {
         return "another number of attempts";
     }
     if (g->metadata->attempts[attempts - 1]->reason[0] != '\0') {

@@ -1,5 +1,5 @@
 /*
- * generation.h -- one Generate call of a test, and everything it was told.
+ * generation.h -- one Generate or GenerateOnce call of a test, and everything it was told.
  *
  * Fill in the first part, then generation_run in the test's task, or generation_spawn several into
  * a group. Messages and texts live in the call's arena until generation_clear.
@@ -12,14 +12,18 @@
 
 struct generation {
     struct suite *suite;
-    const char *prompt;   /* NULL: a section with some weaknesses */
-    uint32_t thinking;    /* budget in tokens, 0: 2,000 */
-    uint64_t deadline_ms; /* from now, 0: SUITE_WAIT_MS */
-    const char *model;    /* NULL: the chain */
-    size_t leave_after;   /* leaves after so many thinking deltas; 0: stays to the end */
-    bool leave_queued;    /* leaves at the first Queued */
+    struct rpc_channel *router; /* NULL: the suite's */
+    bool once;                  /* GenerateOnce: no events but the whole answer */
+    bool bare;                  /* the prompt alone: no system prompt, no thinking */
+    const char *prompt;         /* NULL: a section with some weaknesses */
+    uint32_t thinking;          /* budget in tokens, 0: 2,000 */
+    uint64_t deadline_ms;       /* from now, 0: SUITE_WAIT_MS */
+    const char *model;          /* NULL: the chain */
+    size_t leave_after;         /* leaves after so many thinking deltas; 0: stays to the end */
+    bool leave_queued;          /* leaves at the first Queued */
 
     struct arena *arena;
+    struct task *task;    /* while it runs */
     struct status status; /* OK also when it left */
     bool left;
     size_t events;

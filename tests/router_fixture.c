@@ -169,6 +169,20 @@ static const char *type_word(Router__BlockType type)
     return words[type];
 }
 
+/* In how many pieces a text comes depends on how they arrived. */
+static void add_piece(struct router_fixture *f, Router__GenerateResponse__EventCase event,
+                      const char *word, const char *text, ProtobufCBinaryData bytes)
+{
+    f->pieces++;
+    if (f->last_event == event && bytes.len == 0) {
+        buf_truncate(&f->log, f->log.len - 1);
+        text_add_printable(&f->log, span_str(text));
+        buf_add_char(&f->log, '\n');
+    } else {
+        add_text(&f->log, word, text, bytes);
+    }
+}
+
 static void add_event(struct router_fixture *f, const Router__GenerateResponse *e)
 {
     struct buf *log = &f->log;
@@ -184,7 +198,8 @@ static void add_event(struct router_fixture *f, const Router__GenerateResponse *
         buf_addf(log, "start %u %s\n", e->block_start->index, type_word(e->block_start->type));
         break;
     case ROUTER__GENERATE_RESPONSE__EVENT_THINKING_DELTA:
-        add_text(log, "thinks", e->thinking_delta->text, e->thinking_delta->text_bytes);
+        add_piece(f, e->event_case, "thinks", e->thinking_delta->text,
+                  e->thinking_delta->text_bytes);
         break;
     case ROUTER__GENERATE_RESPONSE__EVENT_SIGNATURE_DELTA:
         add_bytes(log, "signs", e->signature_delta->signature);
@@ -193,7 +208,7 @@ static void add_event(struct router_fixture *f, const Router__GenerateResponse *
         add_bytes(log, "hides", e->redacted_thinking->data);
         break;
     case ROUTER__GENERATE_RESPONSE__EVENT_TEXT_DELTA:
-        add_text(log, "says", e->text_delta->text, e->text_delta->text_bytes);
+        add_piece(f, e->event_case, "says", e->text_delta->text, e->text_delta->text_bytes);
         break;
     case ROUTER__GENERATE_RESPONSE__EVENT_RAW_BLOCK:
         add_bytes(log, "raw", e->raw_block->json);
@@ -216,6 +231,7 @@ static void add_event(struct router_fixture *f, const Router__GenerateResponse *
     case _ROUTER__GENERATE_RESPONSE__EVENT__CASE_IS_INT_SIZE:
         fail();
     }
+    f->last_event = e->event_case;
 }
 
 void router_fixture_add_content(struct buf *out, const Router__GenerateOnceResponse *response)
@@ -311,6 +327,7 @@ static struct status run(struct router_fixture *f, struct call *call, void (*fn)
                                    .deadline_ms = loop_now_ms(task_loop()) + left};
     call->f = f;
     buf_reset(&f->log);
+    f->pieces = 0;
     f->completed = NULL;
     op_init(&call->ended, task_loop(), NULL, NULL);
     task_spawn(task_loop(), &options, fn, call);

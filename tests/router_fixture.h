@@ -31,7 +31,9 @@ struct router_fixture {
     size_t leave_after;             /* events, then the caller is gone; 0: stays */
 
     /* Of the last call. */
-    struct buf log; /* a line an event */
+    struct buf log; /* a line an event, or for all pieces of a text that follow each other */
+    size_t pieces;  /* how many these were */
+    Router__GenerateResponse__EventCase last_event;
     Router__Completed *completed;
     const Router__Admitted *admitted; /* the last one */
 };

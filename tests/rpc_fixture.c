@@ -134,12 +134,13 @@ static struct status generate(struct rpc *rpc, const void *message)
     return strcmp(request->tenant, "break") == 0 ? f->answer : STATUS_SUCCESS;
 }
 
-/* Sends every session back; "wait" makes it stop reading. */
+/* Sends every session back. */
 static struct status attach(struct rpc *rpc, const void *nothing)
 {
     struct fixture *f = rpc_service(rpc);
     const void *message;
     assert_null(nothing);
+    TRY(rpc_stand(rpc));
     f->running++;
     struct status s;
     for (;;) {

@@ -3,18 +3,22 @@
 #include <netinet/in.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/map.h"
 
-#define ARENA_MOST   (256u << 20)
-#define METRICS_MOST (4u << 20)
-#define FLAGS_MOST   32
-#define REST_MS      10000 /* the longest that anything may go on when nobody calls any more */
-#define GRANTS_MOST  64
+#define ARENA_MOST     (256u << 20)
+#define METRICS_MOST   (4u << 20)
+#define ARRIVALS_MOST  (32u << 20)
+#define FLAGS_MOST     32
+#define REST_MS        10000 /* the longest that anything may go on when nobody calls any more */
+#define GRANTS_MOST    64
+#define CATALOGUE_MOST (1u << 20)
 
 /* Time runs 40 times faster, but leases last: what gives a slot back is a report. Limits that the
  * walk does not look at are off, and what a failing model leads to is over at once. */
@@ -105,22 +109,45 @@ static struct rpc_channel *channel_to(const struct small_suite *s, enum suite_pr
     return channel;
 }
 
+/* The built-in catalogue without second regions, as a file in memory; the flag that names it. */
+static const char *write_catalogue(struct small_suite *s)
+{
+    static const struct span second = SPAN(", us-west-2");
+    CLEANUP(buf_clear) struct buf text;
+    CLEANUP(buf_clear) struct buf cut;
+    buf_init(&text, CATALOGUE_MOST);
+    buf_init(&cut, CATALOGUE_MOST);
+    assert_null(file_read("libs/catalogue/default.yaml", &text));
+    struct span rest = buf_span(&text);
+    for (size_t at; (at = span_find(rest, second)) != SPAN_MISSING;) {
+        buf_add_span(&cut, span_first(rest, at));
+        rest = span_from(rest, at + second.len);
+    }
+    buf_add_span(&cut, rest);
+    s->catalogue = memfd_create("catalogue", MFD_CLOEXEC);
+    assert_int_equal(write(s->catalogue, cut.at, cut.len), cut.len);
+    return arena_printf(s->arena, "--catalogue=/proc/self/fd/%d", s->catalogue);
+}
+
 void small_suite_start(struct small_suite *s, const struct small_suite_options *options)
 {
-    *s = (struct small_suite){.arena = arena_new(ARENA_MOST), .wire = wire_start(task_loop())};
+    *s = (struct small_suite){
+        .arena = arena_new(ARENA_MOST), .wire = wire_start(task_loop()), .catalogue = -1};
     log_init("test", LOG_INFO);
     log_set_sink(on_line);
     start_simulator(s);
-    start_app(s, SUITE_LIMITER, limiter_flags, options->flags[SUITE_LIMITER]);
+    const char *catalogue = options->one_region ? write_catalogue(s) : "";
+    start_app(s, SUITE_LIMITER, arena_printf(s->arena, "%s %s", limiter_flags, catalogue),
+              options->flags[SUITE_LIMITER]);
     s->ports[SUITE_ANALYZER] = suite_free_port(); /* the router must know it before it runs */
     const char *ledger = options->analyzer ? arena_printf(s->arena, "--ledger=127.0.0.1:%u",
                                                           (unsigned)s->ports[SUITE_ANALYZER])
                                            : "--ledger=";
     start_app(s, SUITE_ROUTER,
               arena_printf(s->arena,
-                           "%s --limiter=127.0.0.1:%u %s "
+                           "%s --limiter=127.0.0.1:%u %s %s "
                            "--bedrock-endpoint=http://127.0.0.1:%u",
-                           router_flags, (unsigned)s->ports[SUITE_LIMITER], ledger,
+                           router_flags, (unsigned)s->ports[SUITE_LIMITER], ledger, catalogue,
                            (unsigned)s->ports[SUITE_SIMULATOR]),
               options->flags[SUITE_ROUTER]);
     /* In memory where that is possible: nobody pulls the plug, and walks commit often. */
@@ -170,6 +197,9 @@ void small_suite_stop(struct small_suite *s)
     for (size_t i = 0; i < ARRAY_LEN(files); i++) {
         (void)unlink(arena_printf(s->arena, "%s/analyzer.sqlite%s", s->folder, files[i]));
     }
+    if (s->catalogue >= 0) {
+        close(s->catalogue);
+    }
     assert_int_equal(rmdir(s->folder), 0);
     log_set_sink(NULL);
     arena_free(s->arena);
@@ -179,6 +209,36 @@ void small_suite_set_faults(struct small_suite *s, const char *yaml)
 {
     struct yaml_error error;
     assert_true(sim_set_faults(s->sim, span_str(yaml), &error));
+}
+
+const Limiter__Resource *small_suite_peek(const struct small_suite *s, const char *model,
+                                          struct arena *arena)
+{
+    Limiter__PeekRequest request = LIMITER__PEEK_REQUEST__INIT;
+    void *reply;
+    assert_status_ok(rpc_call(s->to_limiter, &limiter__limiter_service__descriptor, "Peek",
+                              &request, arena, &reply));
+    const Limiter__PeekResponse *peek = reply;
+    for (size_t i = 0; i < peek->n_resources; i++) {
+        struct span name = span_str(peek->resources[i]->name);
+        if (span_eq(span_first(name, span_find_char(name, '@')), span_str(model))) {
+            return peek->resources[i];
+        }
+    }
+    fail_msg("the limiter knows no model %s", model);
+    return NULL;
+}
+
+struct judge_log small_suite_arrivals(const struct small_suite *s, struct arena *arena)
+{
+    CLEANUP(buf_clear) struct buf lines;
+    buf_init(&lines, ARRIVALS_MOST);
+    uint64_t from = 0;
+    while (arrivals_add(s->sim->arrivals, &from, ARRIVALS_MOST, &lines)) {
+    }
+    struct judge_log log;
+    assert_true(buf_ok(&lines) && judge_read(buf_span(&lines), arena, &log));
+    return log;
 }
 
 void small_suite_cut(const struct small_suite *s, enum suite_program program)
@@ -227,6 +287,16 @@ static uint64_t sequence_of(const struct small_suite *s)
     return s->limiter->suite->header.seq;
 }
 
+/* The ledger's own count, but for a record that never got there. */
+static double records_of(const struct small_suite *s)
+{
+    if (s->analyzer == NULL) {
+        return 0;
+    }
+    return metric_value(s->analyzer->metrics.records_total, METRIC_LABELS("stored")) +
+           metric_value(s->router->metrics.records_total, METRIC_LABELS("dropped"));
+}
+
 void small_suite_begin(const struct small_suite *s, struct small_account *account)
 {
     CLEANUP(buf_clear) struct buf text;
@@ -237,6 +307,8 @@ void small_suite_begin(const struct small_suite *s, struct small_account *accoun
         .started = sum_of(buf_span(&text), "grpc_server_started_total"),
         .answered = sum_of(buf_span(&text), "grpc_server_handled_total"),
         .lines = (double)atomic_load(&call_lines),
+        .routed = sum_of(buf_span(&text), "prism_router_calls_total"),
+        .records = records_of(s),
     };
 }
 
@@ -327,4 +399,8 @@ void small_suite_judge(const struct small_suite *s, struct small_account *accoun
     account->settled = judge_grants(s, account->seq);
     assert_true(now.lines - account->lines == now.started - account->started);
     assert_true(now.lines - account->lines == now.answered - account->answered);
+    if (s->analyzer != NULL) {
+        assert_true(now.records - account->records == now.routed - account->routed);
+        account->recorded = (size_t)(now.records - account->records);
+    }
 }

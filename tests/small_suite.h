@@ -24,6 +24,7 @@
 
 struct small_suite_options {
     bool analyzer;                     /* start it too */
+    bool one_region;                   /* every model is called in us-east-2 only */
     const char *flags[SUITE_PROGRAMS]; /* of limiter, router, analyzer; separated by blanks */
 };
 
@@ -31,6 +32,7 @@ struct small_suite {
     struct arena *arena;
     struct wire *wire;
     char folder[64]; /* of the analyzer's store */
+    int catalogue;   /* file with the models; -1: the built-in ones */
     struct sim *sim;
     struct http_server *sim_server;
     struct app *apps[SUITE_PROGRAMS]; /* NULL: the simulator's, and what does not run */
@@ -52,6 +54,12 @@ void small_suite_stop(struct small_suite *s) PARKS;
 /* The plan of what goes wrong at the models; "": nothing. */
 void small_suite_set_faults(struct small_suite *s, const char *yaml);
 
+/* What the limiter says of a model (models that stand in several regions: of the first), and all
+ * calls the simulator has seen; in arena. */
+const Limiter__Resource *small_suite_peek(const struct small_suite *s, const char *model,
+                                          struct arena *arena) PARKS;
+struct judge_log small_suite_arrivals(const struct small_suite *s, struct arena *arena);
+
 /* Cuts every connection to this program, both ends. May be called from anywhere on the loop. */
 void small_suite_cut(const struct small_suite *s, enum suite_program program);
 
@@ -66,14 +74,18 @@ struct small_account {
     double started;  /* calls that came in anywhere */
     double answered; /* and were answered */
     double lines;    /* log lines of calls */
-    size_t settled;  /* filled in by the judge: grants of these calls, each settled once */
+    double routed;   /* calls that the router ended */
+    double records;  /* and call records in the ledger, or counted as dropped */
+    size_t settled;  /* filled in by the judge: grants of these calls, each settled once, */
+    size_t recorded; /* and call records, one a call */
 };
 
 void small_suite_begin(const struct small_suite *s, struct small_account *account);
 
 /* Waits until nothing runs any more: no call, no task, no lease, no request to a model, nothing on
  * its way to the limiter or the ledger. Then: each grant since then was settled exactly once, by a
- * report and not by running out; each call has one line in the log. */
+ * report and not by running out; each call has one line in the log, and with an analyzer each call
+ * of the router one record in the ledger. */
 void small_suite_judge(const struct small_suite *s, struct small_account *account) PARKS;
 
 #endif

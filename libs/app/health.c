@@ -143,6 +143,7 @@ static struct status watch_health(struct rpc *rpc, const void *message)
     struct health *health = rpc_service(rpc);
     Grpc__Health__V1__HealthCheckResponse reply = GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__INIT;
     int told = -1;
+    TRY(rpc_stand(rpc));
     for (;;) {
         reply.status = status_now(health, request->service);
         if ((int)reply.status != told) {

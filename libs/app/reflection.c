@@ -162,6 +162,7 @@ static struct status reflect(struct rpc *rpc, const void *first)
 {
     (void)first;
     struct reflection *reflection = rpc_service(rpc);
+    TRY(rpc_stand(rpc));
     for (;;) {
         const void *message;
         TRY(rpc_recv(rpc, &message));

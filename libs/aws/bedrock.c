@@ -47,6 +47,8 @@ struct bedrock_call {
     uint64_t silence_ms; /* how long may pass until the next event; 0: for ever */
     uint64_t idle_ms;    /* what that is once there was an event */
     bool began;          /* there was one */
+    struct status (*before_wait)(void *arg) PARKS;
+    void *arg;
 };
 
 struct bedrock *bedrock_new(const struct bedrock_options *options)
@@ -106,10 +108,24 @@ enum reason bedrock_classify(int http_status, struct span exception, struct span
     return REASON_TIER_FAILED;
 }
 
-static struct status failure(struct bedrock_call *call, int http_status, struct span exception,
-                             struct span message)
+/* A model error carries what the model itself answered, which is what counts, unless that is
+ * between the service and its model. */
+static int status_behind(int http_status, struct span exception, const struct json *body)
 {
-    enum reason reason = bedrock_classify(http_status, exception, message);
+    int64_t original = json_integer(json_get(body, "originalStatusCode"), 0);
+    bool ours = original == 400 || original == 408 || original == 413 || original == 429 ||
+                (original >= 500 && original <= 599);
+    return ours && span_eq_nocase(bare_exception(exception), SPAN("ModelErrorException"))
+               ? (int)original
+               : http_status;
+}
+
+static struct status failure(struct bedrock_call *call, int http_status, struct span exception,
+                             struct span message, const struct json *body)
+{
+    int behind = status_behind(http_status, exception, body);
+    enum reason reason =
+        bedrock_classify(behind, behind == http_status ? exception : SPAN_NONE, message);
     exception = bare_exception(exception);
     message = span_first(message, TEXT_MOST);
     const char *detail = arena_printf(call->arena, "%.*s%s%.*s", (int)exception.len,
@@ -264,7 +280,7 @@ static struct status read_error(struct bedrock_call *call) PARKS
     for (size_t i = 0; i < ARRAY_LEN(code_members) && exception.len == 0; i++) {
         exception = json_string(json_get(root, code_members[i]));
     }
-    return failure(call, call->reply.http_status, exception, message);
+    return failure(call, call->reply.http_status, exception, message, root);
 }
 
 /* What the transport says, in the words of tiers. */
@@ -285,6 +301,8 @@ static struct status open_call(struct bedrock *bedrock, const struct bedrock_req
     call->arena = arena_new(CALL_ARENA);
     call->silence_ms = request->first_byte_ms;
     call->idle_ms = request->idle_ms;
+    call->before_wait = request->before_wait;
+    call->arg = request->arg;
     buf_init(&call->event, MESSAGE_MOST);
     buf_init(&call->body, ANSWER_MOST);
     *out = call;
@@ -368,7 +386,7 @@ static struct status take_exception(struct bedrock_call *call, struct span name,
     if (message.len == 0) {
         message = json_string(json_get(root, "originalMessage"));
     }
-    return failure(call, 0, name, message);
+    return failure(call, 0, name, message, root);
 }
 
 /* One frame; event.len stays 0 for kinds that are not known: there will be new ones. */
@@ -383,22 +401,30 @@ static struct status take_message(struct bedrock_call *call,
     }
     if (span_eq(kind, SPAN("error"))) {
         return failure(call, 0, eventstream_string(message, ":error-code"),
-                       eventstream_string(message, ":error-message"));
+                       eventstream_string(message, ":error-message"), NULL);
     }
     return span_eq(eventstream_string(message, ":event-type"), SPAN("chunk"))
                ? take_chunk(call, message->payload)
                : STATUS_SUCCESS;
 }
 
-/* More bytes, until due_ms (0: whenever); *end when there are none. Bytes that make no event are
- * silence too. */
-static struct status read_more(struct bedrock_call *call, uint64_t due_ms, bool *end) PARKS
+/* More bytes, until *due_ms, which the first wait for an event sets (0: whenever); *end when there
+ * are none. Bytes that make no event are silence too. */
+static struct status read_more(struct bedrock_call *call, uint64_t *due_ms, bool *end) PARKS
 {
-    uint64_t now_ms = loop_now_ms(task_loop());
-    if (due_ms != 0) {
-        http_set_idle_ms(call->http, due_ms > now_ms ? due_ms - now_ms : 1);
-    } else {
-        http_set_idle_ms(call->http, 0);
+    if (!http_ready(call->http)) {
+        if (call->before_wait != NULL) {
+            TRY(call->before_wait(call->arg));
+        }
+        uint64_t now_ms = loop_now_ms(task_loop());
+        if (*due_ms == 0 && call->silence_ms != 0) {
+            *due_ms = now_ms + call->silence_ms;
+        }
+        if (*due_ms != 0) {
+            http_set_idle_ms(call->http, *due_ms > now_ms ? *due_ms - now_ms : 1);
+        } else {
+            http_set_idle_ms(call->http, 0);
+        }
     }
     struct status s = http_read(call->http, &call->input);
     if (!status_ok(s)) {
@@ -413,7 +439,7 @@ static struct status read_more(struct bedrock_call *call, uint64_t due_ms, bool 
 
 struct status bedrock_stream_next(struct bedrock_call *call, struct span *event)
 {
-    uint64_t due_ms = call->silence_ms != 0 ? loop_now_ms(task_loop()) + call->silence_ms : 0;
+    uint64_t due_ms = 0;
     for (;;) {
         struct eventstream_message message;
         switch (eventstream_feed(call->decoder, &call->input, &message)) {
@@ -426,7 +452,7 @@ struct status bedrock_stream_next(struct bedrock_call *call, struct span *event)
             break;
         case EVENTSTREAM_MORE: {
             bool end = false;
-            TRY(read_more(call, due_ms, &end));
+            TRY(read_more(call, &due_ms, &end));
             if (end) {
                 *event = SPAN_NONE;
                 return STATUS_SUCCESS;

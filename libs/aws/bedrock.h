@@ -34,6 +34,12 @@ struct bedrock_request {
     uint64_t connect_ms;
     uint64_t first_byte_ms; /* to the response's headers and again to the first event */
     uint64_t idle_ms;       /* longest silence between events */
+
+    /* NULL, or called when the stream is about to wait for more: what its events came to so far
+     * should not wait with it. How long it takes is not counted as silence; a failure ends the
+     * wait. */
+    struct status (*before_wait)(void *arg) PARKS;
+    void *arg;
 };
 
 /* Facts about the answer for metadata and logs; valid until close. */

@@ -4,8 +4,9 @@
 
 #include "base/arena.h"
 
-#define COPY_TEXT 1024
-#define COPY_ROWS 16
+#define COPY_TEXT   1024
+#define COPY_ROWS   16
+#define DETAIL_TEXT 512 /* of a field or resource */
 
 static const struct {
     const char *name;
@@ -60,9 +61,41 @@ struct status status_foreign(enum status_code code, enum reason reason, const ch
     return (struct status){.code = code, .reason = reason, .detail = detail};
 }
 
+static const char *cut_copy(const char *text, size_t most, struct arena *arena)
+{
+    return text != NULL ? arena_string(arena, span_first(span_str(text), most)) : NULL;
+}
+
 static const char *copy_text(const char *text, struct arena *arena)
 {
-    return text != NULL ? arena_string(arena, span_first(span_str(text), COPY_TEXT)) : NULL;
+    return cut_copy(text, COPY_TEXT, arena);
+}
+
+struct status status_bad_field(struct arena *arena, const char *field, const char *description)
+{
+    struct status_more *more = ARENA_NEW(arena, struct status_more);
+    struct status_violation *violation = ARENA_NEW(arena, struct status_violation);
+    violation->subject = cut_copy(field, DETAIL_TEXT, arena);
+    violation->description = cut_copy(description, DETAIL_TEXT, arena);
+    more->fields = violation;
+    more->n_fields = 1;
+    struct status s =
+        status_of(REASON_BAD_REQUEST,
+                  arena_printf(arena, "%s: %s", violation->subject, violation->description));
+    s.more = more;
+    return s;
+}
+
+struct status status_not_found(struct arena *arena, enum reason reason, const char *type,
+                               const char *name)
+{
+    struct status_more *more = ARENA_NEW(arena, struct status_more);
+    more->resource_type = cut_copy(type, DETAIL_TEXT, arena);
+    more->resource_name = cut_copy(name, DETAIL_TEXT, arena);
+    struct status s = status_of(reason, arena_printf(arena, "%s %s: %s", more->resource_type,
+                                                     more->resource_name, reason_text(reason)));
+    s.more = more;
+    return s;
 }
 
 static size_t copy_rows(const struct status_violation **from, size_t n, struct arena *arena)

@@ -91,6 +91,12 @@ struct status status_retry(enum reason reason, uint32_t retry_after_ms, const ch
 /* What another process said: its code and text; the reason when it named one we know. */
 struct status status_foreign(enum status_code code, enum reason reason, const char *detail);
 
+/* A field violation: BAD_REQUEST with BadRequest details; or what is not there, with ResourceInfo.
+ * In the arena. */
+struct status status_bad_field(struct arena *arena, const char *field, const char *description);
+struct status status_not_found(struct arena *arena, enum reason reason, const char *type,
+                               const char *name);
+
 /* The same with its texts in arena, cut where they are long: for who outlives the arena they are
  * in.
  */

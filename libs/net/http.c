@@ -516,6 +516,11 @@ void http_set_idle_ms(struct http *http, uint64_t idle_ms)
     http->idle_ms = idle_ms;
 }
 
+bool http_ready(const struct http *http)
+{
+    return http->fresh.len > 0 || http->ended;
+}
+
 struct status http_read(struct http *http, struct span *chunk)
 {
     while (http->fresh.len == 0) {

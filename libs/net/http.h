@@ -57,6 +57,9 @@ struct span http_header(const struct http *http,
  * TIMED_OUT after idle_ms of silence, CONNECTION_LOST when it broke before its end. */
 struct status http_read(struct http *http, struct span *chunk) NODISCARD PARKS;
 
+/* http_read would not wait. */
+bool http_ready(const struct http *http);
+
 /* Replaces the request's idle_ms for the next reads. */
 void http_set_idle_ms(struct http *http, uint64_t idle_ms);
 

@@ -14,8 +14,7 @@
 /* For the rest of an answer on a slow line; then the call is torn down, whatever gRPC knows. */
 #define LINGER_MS 60000
 
-#define OVERLOAD_RETRY_MS 1000
-#define NAME_MOST         256
+#define NAME_MOST 256
 
 /* --- the shell -------------------------------------------------------------------------------- */
 
@@ -96,7 +95,10 @@ void rpc_call_end_when_done(struct rpc *rpc)
     struct rpc_server *server = rpc->entry->server;
     timer_stop(&rpc->linger);
     list_remove(&rpc->link);
-    server->inflight -= rpc->counted;
+    if (rpc->counter != NULL) {
+        --*rpc->counter;
+    }
+    arena_free(rpc->message);
     arena_free(rpc->arena);
     grpc_byte_buffer_destroy(rpc->received);
     wire_tag_init(&rpc->shell, server->wire, NULL, shell_gone);
@@ -353,7 +355,7 @@ static struct status call_handle(struct rpc *rpc)
         if (rpc->payload == NULL) {
             return status_of(REASON_INTERNAL_ERROR, "no request message");
         }
-        struct status s = rpc_call_unpack(rpc, rpc->payload, &request);
+        struct status s = rpc_call_unpack(rpc, rpc->payload, rpc->arena, &request);
         grpc_byte_buffer_destroy(rpc->payload);
         rpc->payload = NULL;
         TRY(s);
@@ -383,7 +385,6 @@ static void call_arrived(struct op *op)
     }
     server->shells++; /* the successor */
     rpc->started_us = clock_mono_us();
-    rpc->message_left = server->options.arena_budget;
     rpc->headers.left = RPC_HEADERS_MOST;
     rpc->trailers.left = RPC_TRAILERS_MOST;
     /* The other half and a bit are the handler's own. */
@@ -395,10 +396,10 @@ static void call_arrived(struct op *op)
     rpc->deadline_ms = deadline_take(rpc);
     metric_add(server->metrics.started, 1, rpc->entry->labels);
     if (server->inflight >= server->options.max_inflight) {
-        call_finish(rpc, status_retry(REASON_OVERLOADED, OVERLOAD_RETRY_MS, NULL));
+        call_finish(rpc, status_retry(REASON_OVERLOADED, RPC_OVERLOAD_RETRY_MS, NULL));
         return;
     }
-    rpc->counted = true;
+    rpc->counter = &server->inflight;
     server->inflight++;
     rpc->task = task_spawn(
         server->loop,

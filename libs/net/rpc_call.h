@@ -14,7 +14,8 @@
 #include "net/rpc_internal.h"
 #include "net/rpc_server.h"
 
-#define RPC_PAIRS_COUNT 6
+#define RPC_PAIRS_COUNT       6
+#define RPC_OVERLOAD_RETRY_MS 1000
 
 /* Metadata on its way out: keys are static, values live in the call's arena. */
 struct rpc_pairs {
@@ -56,6 +57,7 @@ struct rpc_server {
     size_t n_entries;
     struct list calls; /* with a handler running or an answer on its way */
     size_t inflight;   /* of these, the ones that count against max_inflight */
+    size_t standing;   /* and those that stand; the rest was refused */
     size_t shells;     /* struct rpc that gRPC may still touch, armed ones included */
     bool stopping;
     struct op *idle; /* who waits in rpc_server_stop */
@@ -87,15 +89,15 @@ struct rpc {
     struct task *task;
     struct timer linger;
     struct arena *arena;
-    size_t message_left; /* bytes of the arena its messages may still take */
+    struct arena *message; /* of the last received one, where there may be many */
     const char *name;
     const char *peer;
     uint64_t deadline_ms;
     uint64_t started_us;
-    bool counted;      /* in inflight */
+    size_t *counter;   /* the server's that counts it; NULL: none */
     bool headers_sent; /* initial metadata */
     char request_id[129];
-    grpc_byte_buffer *reply;  /* of unary and client stream calls: goes with the trailers */
+    grpc_byte_buffer *reply;  /* the last message: goes with the trailers */
     struct rpc_pairs headers; /* the request id and what the handler adds */
     struct rpc_pairs trailers;
 };
@@ -114,8 +116,9 @@ struct status rpc_call_why_over(const struct rpc *rpc);
 size_t rpc_call_headers(struct rpc *rpc, grpc_op *op, grpc_metadata *metadata);
 void rpc_call_unref(const grpc_metadata *metadata, size_t n);
 
-/* A received message into the call's arena, within what its messages may take. */
-struct status rpc_call_unpack(struct rpc *rpc, grpc_byte_buffer *bytes, void **message) NODISCARD;
+/* A received message into the arena, within what one may take. */
+struct status rpc_call_unpack(struct rpc *rpc, grpc_byte_buffer *bytes, struct arena *arena,
+                              void **message) NODISCARD;
 
 static inline bool rpc_kind_one_request(enum rpc_kind kind)
 {
@@ -129,6 +132,9 @@ static inline bool rpc_kind_one_reply(enum rpc_kind kind)
 
 /* Asks the handler to end with this status. */
 void rpc_call_stop(struct rpc *rpc, struct status why);
+
+/* The server drains: a call that stands waits for no further message. */
+void rpc_call_drain(struct rpc *rpc);
 
 /* A shell is gone or a call has ended: whoever waits looks again. */
 void rpc_server_look(struct rpc_server *server);

@@ -147,7 +147,7 @@ void rpc_channel_let_go(struct rpc_channel *channel)
 
 /* Asking is also what makes an idle target connect, so all in front of the chosen one are kept
  * awake. */
-static grpc_channel *first_ready(const struct rpc_channel *channel)
+grpc_channel *rpc_channel_first(const struct rpc_channel *channel)
 {
     for (size_t i = 0; i < channel->n_targets; i++) {
         struct target *target = &channel->targets[i];
@@ -161,7 +161,7 @@ static grpc_channel *first_ready(const struct rpc_channel *channel)
 
 bool rpc_channel_ready(const struct rpc_channel *channel)
 {
-    return first_ready(channel) != NULL;
+    return rpc_channel_first(channel) != NULL;
 }
 
 static void target_changed(struct op *op)
@@ -204,7 +204,7 @@ struct status rpc_channel_pick(struct rpc_channel *channel, grpc_channel **out)
     uint64_t half = task_left_ms() / 2;
     uint64_t until_ms = loop_now_ms(loop) + (half < CONNECT_MS ? half : CONNECT_MS);
     grpc_channel *ready;
-    while ((ready = first_ready(channel)) == NULL) {
+    while ((ready = rpc_channel_first(channel)) == NULL) {
         TRY(task_status());
         if (loop_now_ms(loop) >= until_ms) {
             return status_retry(REASON_PEER_UNREACHABLE, CONNECT_RETRY_MS, channel->unreachable);

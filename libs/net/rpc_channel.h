@@ -9,8 +9,11 @@
 #include "net/rpc_client.h"
 #include "net/rpc_internal.h"
 
-/* The first target that is connected; waits a while for one when none is. Valid as long as the
- * channel. PEER_UNREACHABLE, or the task's status. */
+/* The first target that is connected, else NULL. Nudges idle ones in front of it. */
+grpc_channel *rpc_channel_first(const struct rpc_channel *channel);
+
+/* The same, and valid as long as the channel; waits a while for one when none is.
+ * PEER_UNREACHABLE, or the task's status. */
 struct status rpc_channel_pick(struct rpc_channel *channel, grpc_channel **out) NODISCARD PARKS;
 
 uint64_t rpc_channel_call_ms(const struct rpc_channel *channel); /* UINT64_MAX: no bound */

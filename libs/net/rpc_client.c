@@ -13,6 +13,7 @@
 struct client_call {
     struct rpc_channel *channel;
     struct wire *wire;
+    grpc_channel *target;
     const ProtobufCMethodDescriptor *method;
     grpc_call *grpc;
     grpc_metadata_array headers;
@@ -35,20 +36,19 @@ static struct status call_start(struct client_call *call, struct rpc_channel *ch
                                 const ProtobufCServiceDescriptor *service, const char *method,
                                 uint64_t most_ms)
 {
-    grpc_channel *target;
     *call = (struct client_call){.channel = channel, .message = grpc_empty_slice()};
     call->method = protobuf_c_service_descriptor_get_method_by_name(service, method);
     check(call->method != NULL);
     TRY(task_status());
-    TRY(rpc_channel_pick(channel, &target));
+    TRY(rpc_channel_pick(channel, &call->target));
     CLEANUP(buf_clear) struct buf path;
     buf_init(&path, 512);
     buf_addf(&path, "/%s/%s", service->name, method);
     grpc_slice slice = grpc_slice_from_copied_buffer(path.at, path.len);
     call->wire = rpc_channel_hold(channel);
     call->grpc =
-        grpc_channel_create_call(target, NULL, GRPC_PROPAGATE_DEFAULTS, wire_queue(call->wire),
-                                 slice, NULL, deadline(most_ms), NULL);
+        grpc_channel_create_call(call->target, NULL, GRPC_PROPAGATE_DEFAULTS,
+                                 wire_queue(call->wire), slice, NULL, deadline(most_ms), NULL);
     grpc_slice_unref(slice);
     grpc_metadata_array_init(&call->headers);
     grpc_metadata_array_init(&call->trailers);
@@ -345,6 +345,11 @@ struct status rpc_stream_recv(struct rpc_stream *stream, struct arena *arena, vo
     }
     *message = NULL;
     return STATUS_SUCCESS;
+}
+
+bool rpc_stream_preferred(const struct rpc_stream *stream)
+{
+    return rpc_channel_first(stream->call.channel) == stream->call.target;
 }
 
 struct span rpc_stream_header(const struct rpc_stream *stream, const char *key)

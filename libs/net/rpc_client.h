@@ -49,9 +49,14 @@ struct status rpc_open(struct rpc_channel *channel,
 struct status rpc_stream_send(struct rpc_stream *stream, const void *message) NODISCARD PARKS;
 struct status rpc_stream_send_end(struct rpc_stream *stream) NODISCARD PARKS; /* half-close */
 
-/* The next message into arena, NULL at the end; the status of the call when it ended not OK. */
+/* The next message into arena, NULL at the end; the status of the call when it ended not OK. Who
+ * reads a stream that does not end soon gives every message an arena of its own. */
 struct status rpc_stream_recv(struct rpc_stream *stream, struct arena *arena,
                               void **message) NODISCARD PARKS;
+
+/* The stream runs on the target that a new one would: when one in front of it is back, who keeps a
+ * stream for long opens another. */
+bool rpc_stream_preferred(const struct rpc_stream *stream);
 
 /* The peer's initial and trailing metadata, once the call has ended; empty when absent. A call that
  * failed at once may have trailing metadata only. */

@@ -5,8 +5,6 @@
 #include "loop/task.h"
 #include "net/rpc_call.h"
 
-#define TEXT_MOST 512
-
 void *rpc_service(struct rpc *rpc)
 {
     return rpc->entry->service->service;
@@ -40,15 +38,13 @@ const char *rpc_method_name(const struct rpc *rpc)
 
 /* --- messages --------------------------------------------------------------------------------- */
 
-struct status rpc_call_unpack(struct rpc *rpc, grpc_byte_buffer *bytes, void **message)
+struct status rpc_call_unpack(struct rpc *rpc, grpc_byte_buffer *bytes, struct arena *arena,
+                              void **message)
 {
-    size_t before = arena_used(rpc->arena);
-    struct status s = rpc_message_unpack(rpc->entry->descriptor->input, bytes, rpc->arena,
-                                         rpc->message_left, message);
-    size_t used = arena_used(rpc->arena) - before;
-    rpc->message_left -= used < rpc->message_left ? used : rpc->message_left;
-    metric_add(rpc->entry->server->metrics.received, 1, rpc->entry->labels);
-    return s;
+    const struct rpc_entry *entry = rpc->entry;
+    metric_add(entry->server->metrics.received, 1, entry->labels);
+    return rpc_message_unpack(entry->descriptor->input, bytes, arena,
+                              entry->server->options.arena_budget, message);
 }
 
 struct sending {
@@ -64,15 +60,21 @@ static void send_cancel(struct op *op)
     grpc_call_cancel_with_status(rpc->call, (grpc_status_code)why.code, status_text(why), NULL);
 }
 
-struct status rpc_send(struct rpc *rpc, const void *message)
+struct status rpc_send_last(struct rpc *rpc, const void *message)
 {
     TRY(task_status());
+    check(rpc->reply == NULL);
+    rpc->reply = rpc_message_pack(message);
+    return STATUS_SUCCESS;
+}
+
+struct status rpc_send(struct rpc *rpc, const void *message)
+{
     if (rpc_kind_one_reply(rpc->entry->row->kind)) {
-        check(rpc->reply == NULL);
-        rpc->reply = rpc_message_pack(message);
-        return STATUS_SUCCESS;
+        return rpc_send_last(rpc, message);
     }
-    check(!rpc->sending); /* gRPC takes one message at a time */
+    TRY(task_status());
+    check(!rpc->sending && rpc->reply == NULL); /* gRPC takes one message at a time */
     grpc_op ops[2];
     grpc_metadata headers[RPC_PAIRS_COUNT];
     size_t n_headers = rpc_call_headers(rpc, ops, headers);
@@ -117,16 +119,42 @@ static void receive_cancel(struct op *op)
     op_done(op, status_of(REASON_CALL_CANCELLED, NULL));
 }
 
+void rpc_call_drain(struct rpc *rpc)
+{
+    struct op *receiver = rpc->receiver;
+    if (rpc->counter == &rpc->entry->server->standing && receiver != NULL) {
+        rpc->receiver = NULL;
+        op_done(receiver, status_of(REASON_SHUTTING_DOWN, NULL));
+    }
+}
+
+struct status rpc_stand(struct rpc *rpc)
+{
+    struct rpc_server *server = rpc->entry->server;
+    if (server->standing >= server->options.max_inflight) {
+        return status_retry(REASON_OVERLOADED, RPC_OVERLOAD_RETRY_MS, NULL);
+    }
+    --*rpc->counter;
+    rpc->counter = &server->standing;
+    server->standing++;
+    return STATUS_SUCCESS;
+}
+
 struct status rpc_recv(struct rpc *rpc, const void **message)
 {
+    struct rpc_server *server = rpc->entry->server;
     TRY(task_status());
+    if (server->stopping && rpc->counter == &server->standing) {
+        return status_of(REASON_SHUTTING_DOWN, NULL);
+    }
     check(!rpc_kind_one_request(rpc->entry->row->kind) && rpc->receiver == NULL && !rpc->receiving);
+    arena_drop(&rpc->message);
     struct receiving receiving = {.rpc = rpc};
-    op_init(&receiving.op, rpc->entry->server->loop, receive_cancel, NULL);
+    op_init(&receiving.op, server->loop, receive_cancel, NULL);
     rpc->receiver = &receiving.op; /* cppcheck-suppress autoVariables ; cleared before it goes */
     rpc->receiving = true;
     rpc->pending++;
-    wire_tag_init(&rpc->receive, rpc->entry->server->wire, NULL, receive_done);
+    wire_tag_init(&rpc->receive, server->wire, NULL, receive_done);
     grpc_op receive = {.op = GRPC_OP_RECV_MESSAGE,
                        .data.recv_message.recv_message = &rpc->received};
     wire_batch_here(&rpc->receive, rpc->call, &receive, 1);
@@ -140,7 +168,8 @@ struct status rpc_recv(struct rpc *rpc, const void **message)
         return STATUS_SUCCESS;
     }
     void *unpacked;
-    struct status s = rpc_call_unpack(rpc, rpc->received, &unpacked);
+    rpc->message = arena_new(server->options.arena_budget);
+    struct status s = rpc_call_unpack(rpc, rpc->received, rpc->message, &unpacked);
     grpc_byte_buffer_destroy(rpc->received);
     rpc->received = NULL;
     TRY(s);
@@ -180,33 +209,12 @@ void rpc_add_trailer(struct rpc *rpc, const char *key, struct span value)
     add_pair(rpc, &rpc->trailers, key, value);
 }
 
-static char *cut_copy(struct rpc *rpc, const char *text)
-{
-    return arena_string(rpc->arena, span_first(span_str(text), TEXT_MOST));
-}
-
 struct status rpc_bad_field(struct rpc *rpc, const char *field, const char *description)
 {
-    struct status_more *more = ARENA_NEW(rpc->arena, struct status_more);
-    struct status_violation *violation = ARENA_NEW(rpc->arena, struct status_violation);
-    violation->subject = cut_copy(rpc, field);
-    violation->description = cut_copy(rpc, description);
-    more->fields = violation;
-    more->n_fields = 1;
-    struct status s =
-        status_of(REASON_BAD_REQUEST,
-                  arena_printf(rpc->arena, "%s: %s", violation->subject, violation->description));
-    s.more = more;
-    return s;
+    return status_bad_field(rpc->arena, field, description);
 }
 
 struct status rpc_not_found(struct rpc *rpc, enum reason reason, const char *type, const char *name)
 {
-    struct status_more *more = ARENA_NEW(rpc->arena, struct status_more);
-    more->resource_type = cut_copy(rpc, type);
-    more->resource_name = cut_copy(rpc, name);
-    struct status s = status_of(reason, arena_printf(rpc->arena, "%s %s: %s", more->resource_type,
-                                                     more->resource_name, reason_text(reason)));
-    s.more = more;
-    return s;
+    return status_not_found(rpc->arena, reason, type, name);
 }

@@ -251,6 +251,9 @@ void rpc_server_stop(struct rpc_server *server, uint64_t grace_ms)
     wire_tag_init(&down, server->wire, NULL, NULL);
     wire_tag_release(&down);
     grpc_server_shutdown_and_notify(server->grpc, wire_queue(server->wire), &down);
+    LIST_EACH (it, &server->calls) {
+        rpc_call_drain(CONTAINER_OF(it, struct rpc, link));
+    }
     wait_for_calls(server, loop_now_ms(server->loop) + grace_ms);
     LIST_EACH (it, &server->calls) {
         rpc_call_stop(CONTAINER_OF(it, struct rpc, link), status_of(REASON_SHUTTING_DOWN, NULL));

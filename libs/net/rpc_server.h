@@ -41,7 +41,7 @@ struct rpc_server_options {
     const char *address; /* "127.0.0.1:7401", "[::]:7401", port 0: any free one */
     size_t max_inflight; /* calls running; more are answered UNAVAILABLE + RetryInfo. 0: 4096 */
     size_t max_message;  /* bytes of a received message, 0: RPC_MESSAGE_MOST */
-    size_t arena_budget; /* bytes a call may use for its messages, 0: 4 x max_message + 1 MiB */
+    size_t arena_budget; /* bytes of a received message unpacked, 0: 4 x max_message + 1 MiB */
     uint64_t max_call_age_ms; /* for calls without deadline, and a bound for those with; 0: 1 h */
     const struct rpc_service *services; /* outlive the server */
     size_t n_services;
@@ -56,7 +56,7 @@ uint16_t rpc_server_port(const struct rpc_server *server);
  * for the last handler and frees. */
 void rpc_server_stop(struct rpc_server *server, uint64_t grace_ms) PARKS;
 
-size_t rpc_server_inflight(const struct rpc_server *server);
+size_t rpc_server_inflight(const struct rpc_server *server); /* without those that stand */
 
 /* Messages of all methods, for reflection: n services and their descriptors. */
 size_t rpc_server_services(const struct rpc_server *server, const struct rpc_service **services);
@@ -76,8 +76,19 @@ const char *rpc_method_name(const struct rpc *rpc); /* "prism.router.v1.RouterSe
  * receive. */
 struct status rpc_send(struct rpc *rpc, const void *message) NODISCARD PARKS;
 
-/* The next message of a client or bidi stream into the call's arena; NULL at its end. */
+/* The last message of a stream: kept and sent with the trailers, which spares the way of one; with
+ * those of a failure it is not sent. */
+struct status rpc_send_last(struct rpc *rpc, const void *message) NODISCARD;
+
+/* The next message of a client or bidi stream, NULL at its end. It lives until the next rpc_recv of
+ * the call, so that a stream of any length needs the memory of one message. */
 struct status rpc_recv(struct rpc *rpc, const void **message) NODISCARD PARKS;
+
+/* For streams that stay open as long as their client does, at the beginning of the handler: the
+ * call is no longer one of max_inflight but one of as many that stand; OVERLOADED when there are. A
+ * drain does not wait for it: rpc_recv says SHUTTING_DOWN once what came before is answered. It
+ * ends at max_call_age like any other: its client opens the next. */
+struct status rpc_stand(struct rpc *rpc) NODISCARD;
 
 /* Adds to the initial metadata, before the first rpc_send, or to the trailing metadata; cut at
  * RPC_METADATA_VALUE_MOST. key static. A call that fails without having sent anything has trailing
@@ -85,10 +96,8 @@ struct status rpc_recv(struct rpc *rpc, const void **message) NODISCARD PARKS;
 void rpc_add_header(struct rpc *rpc, const char *key, struct span value);
 void rpc_add_trailer(struct rpc *rpc, const char *key, struct span value);
 
-/* A field violation as a status: BAD_REQUEST with BadRequest details, in the call's arena. */
+/* status_bad_field and status_not_found in the call's arena. */
 struct status rpc_bad_field(struct rpc *rpc, const char *field, const char *description);
-
-/* A status with ResourceInfo. */
 struct status rpc_not_found(struct rpc *rpc, enum reason reason, const char *type,
                             const char *name);
 

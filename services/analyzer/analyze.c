@@ -323,6 +323,7 @@ static void add_notices(const struct analysis *a, Analyzer__SectionResult *out)
     analyzer__input_notice__init(notice);
     notice->kind = "INVISIBLE_CHARACTERS";
     notice->count = a->prompt.removed;
+    notice->first_offset = a->prompt.first_removed;
     notice->detail =
         "characters that a reader cannot see were taken out before the model read the section";
     out->notices = ARENA_NEW(a->arena, Analyzer__InputNotice *);
@@ -331,16 +332,16 @@ static void add_notices(const struct analysis *a, Analyzer__SectionResult *out)
     METRIC_ADD(a->analyzer->metrics.removed_characters_total, (double)a->prompt.removed);
 }
 
-static Analyzer__SectionResult *new_result(const struct section_job *job, struct arena *arena)
+static Analyzer__SectionResult *new_result(const struct section_job *job,
+                                           const uint8_t sha256[HASH_SHA256_SIZE],
+                                           struct arena *arena)
 {
     Analyzer__SectionResult *out = ARENA_NEW(arena, Analyzer__SectionResult);
     analyzer__section_result__init(out);
-    uint8_t digest[HASH_SHA256_SIZE];
-    hash_sha256(job->text, digest);
     out->section_id = (char *)job->section_id;
     out->index = job->index;
     out->title = (char *)job->title;
-    out->text_sha256 = bytes_of(arena, span_of(digest, sizeof(digest)));
+    out->text_sha256 = bytes_of(arena, span_of(sha256, HASH_SHA256_SIZE));
     return out;
 }
 
@@ -387,13 +388,16 @@ static struct status judge(struct analysis *a, Analyzer__SectionResult *out) PAR
     if (out->outcome != ANALYZER__OUTCOME__OUTCOME_OK) {
         out->raw_output = bytes_of(a->arena, buf_span(&a->answer));
     }
+    result_bound(out);
     return STATUS_SUCCESS;
 }
 
 Analyzer__SectionResult *analyze_failure(const struct section_job *job, struct status s,
                                          struct arena *arena)
 {
-    Analyzer__SectionResult *out = new_result(job, arena);
+    uint8_t sha256[HASH_SHA256_SIZE];
+    hash_sha256(job->text, sha256);
+    Analyzer__SectionResult *out = new_result(job, sha256, arena);
     out->outcome = s.code == STATUS_CANCELLED ? ANALYZER__OUTCOME__OUTCOME_CANCELLED
                                               : ANALYZER__OUTCOME__OUTCOME_FAILED;
     out->error = rpc_status_message(s, DOMAIN, arena);
@@ -463,7 +467,7 @@ struct status analyze_section(struct analyzer *analyzer, const struct section_jo
     buf_init(&a->signature, ANSWER_MOST);
     struct status s = ask(a);
     if (status_ok(s)) {
-        *result = new_result(job, arena);
+        *result = new_result(job, a->prompt.text_sha256, arena);
         s = judge(a, *result);
     }
     buf_clear(&a->answer);

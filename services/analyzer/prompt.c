@@ -3,6 +3,7 @@
 #include "base/buf.h"
 #include "base/utf8.h"
 #include "codec/estimate.h"
+#include "codec/hash.h"
 #include "codec/text.h"
 
 #define PROMPT_MOST (32u << 20)
@@ -48,6 +49,19 @@ static void add_context(struct buf *out, const struct prompt_input *input)
     buf_add_char(out, ']');
 }
 
+/* Only whole characters are taken out: the first that stood where data goes on differently. */
+static size_t first_removed(struct span text, struct span data)
+{
+    size_t at = 0;
+    while (at < data.len && text.at[at] == data.at[at]) {
+        at++;
+    }
+    while (at > 0 && at < text.len && ((uint8_t)text.at[at] & 0xc0) == 0x80) {
+        at--;
+    }
+    return at;
+}
+
 void prompt_build(const struct prompt_input *input, struct arena *arena, struct prompt *out)
 {
     CLEANUP(buf_clear) struct buf data;
@@ -59,7 +73,9 @@ void prompt_build(const struct prompt_input *input, struct arena *arena, struct 
     buf_init(&user, PROMPT_MOST);
     buf_init(&tag, 64);
 
+    hash_sha256(input->text, out->text_sha256);
     out->removed = text_add_visible(&data, input->text);
+    out->first_removed = out->removed > 0 ? first_removed(input->text, buf_span(&data)) : 0;
     buf_add_str(&tag, "untrusted-");
     text_add_hex(&tag, span_of(input->nonce, sizeof(input->nonce)));
 

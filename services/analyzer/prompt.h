@@ -39,7 +39,9 @@ struct prompt {
     struct span system;
     struct span user;
     struct span data;         /* the section as it stands in user: what quotes are looked up in */
+    uint8_t text_sha256[32];  /* of the section as it came */
     size_t removed;           /* invisible characters taken out of it */
+    size_t first_removed;     /* where the first of them stood in it */
     uint64_t tokens;          /* of system and user, estimated */
     uint64_t template_tokens; /* of all but section and context */
     uint64_t section_tokens;

@@ -258,6 +258,15 @@ bool result_parse(struct span answer, struct span section, struct arena *arena,
 
 /* --- roll-up ---------------------------------------------------------------------------------- */
 
+void result_bound(Analyzer__SectionResult *result)
+{
+    while (result->n_thinking > 0 &&
+           analyzer__section_result__get_packed_size(result) > RESULT_MOST) {
+        result->thinking++;
+        result->n_thinking--;
+    }
+}
+
 bool result_has_answer(const Analyzer__SectionResult *result)
 {
     return result->outcome == ANALYZER__OUTCOME__OUTCOME_OK ||

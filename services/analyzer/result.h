@@ -18,6 +18,7 @@
 #define RESULT_FINDINGS_MOST 50
 #define RESULT_TEXT_MOST     8192 /* bytes of one text of an answer */
 #define RESULT_TOP_MOST      10
+#define RESULT_MOST          (3u << 20) /* bytes: clients take 4 MiB a message, as gRPC has it */
 
 /* Fills outcome (OK, REPAIRED, UNPARSEABLE), risk_level, confidence, reasoning and findings of an
  * initialised result; all in arena. *why is static or in arena when it cannot be parsed. */
@@ -30,6 +31,9 @@ bool result_locate(struct span section, struct span evidence, size_t *offset, si
 /* Moves the places of evidence from data, where they were looked up, to text: data without the
  * characters that were taken out. */
 void result_move_evidence(Analyzer__SectionResult *result, struct span data, struct span text);
+
+/* Leaves traces out, the oldest first, until the result has at most RESULT_MOST bytes. */
+void result_bound(Analyzer__SectionResult *result);
 
 /* Whether there is a valid answer: OUTCOME_OK or REPAIRED. */
 bool result_has_answer(const Analyzer__SectionResult *result);

@@ -187,6 +187,9 @@ static struct status add_progress(struct db_tx *tx, const char *id, struct arena
             TRY(store_unpack(&analyzer__section_result__descriptor, db_bytes(rows, 9), arena,
                              &result));
             row->error = result->error;
+            if (task->state == STORE_FAILED && task->error == NULL) {
+                task->error = row->error;
+            }
         }
         task->sections[task->n_sections++] = row;
     }

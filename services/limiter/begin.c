@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "codec/hash.h"
+#include "limiter/home.h"
 #include "limiter/limiter.h"
 
 #define BOOT_ID "/proc/sys/kernel/random/boot_id"
@@ -129,7 +130,7 @@ static void adopt(struct limiter *limiter, bool counted)
         if (!counted) {
             engine_resource_forget(resource, rules);
         }
-        engine_resource_adopt(resource, &limits, rules, limiter->clock_ms(), scratch);
+        engine_resource_adopt(resource, &limits, rules, home_now_ms(limiter), scratch);
     }
 }
 
@@ -139,7 +140,7 @@ static enum state_found load(struct limiter *limiter, const struct state_file *f
     enum state_found found = file != NULL ? state_file_found(file) : STATE_NONE;
     bool kept = found == STATE_KEPT;
     if ((kept || found == STATE_OTHER_BOOT) &&
-        (!store_load(limiter->store, kept, limiter->clock_ms()) ||
+        (!store_load(limiter->store, kept, home_now_ms(limiter)) ||
          store_resource(limiter->store, SPAN("suite")) == NULL)) {
         store_clear(limiter->store);
         return STATE_DAMAGED;

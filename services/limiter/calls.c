@@ -1,13 +1,10 @@
-/* The methods of LimiterService: a request is taken apart, decided in one step, and answered. */
+#include "limiter/calls.h"
+
 #include <string.h>
 
 #include "codec/hash.h"
-#include "limiter/look.h"
-#include "limiter/operate.h"
-#include "limiter/renew.h"
 #include "limiter/reply.h"
 #include "limiter/request.h"
-#include "loop/task.h"
 
 static const char *priority_name(Limiter__Priority priority)
 {
@@ -36,38 +33,61 @@ static void note_breaker(const struct limiter *limiter, const struct engine_reso
     }
 }
 
-static struct status acquire(struct rpc *rpc, const void *message)
-{
-    const Limiter__AcquireRequest *request = message;
-    struct limiter *limiter = rpc_service(rpc);
-    struct engine_id id, session;
+struct acquire {
+    struct ask ask;
     struct engine_acquire event;
     struct span tenant;
+    const char *priority;
+};
+
+static struct status find_acquire(struct limiter *limiter, struct ask *ask, bool make_room)
+{
+    struct acquire *a = CONTAINER_OF(ask, struct acquire, ask);
+    TRY(request_pools(limiter, a->tenant, make_room, &a->event));
+    a->event.record = home_record(limiter, &a->event.id);
+    return a->event.record != NULL ? STATUS_SUCCESS : request_no_room();
+}
+
+static void answer_acquire(struct limiter *limiter, struct ask *ask)
+{
+    const struct acquire *a = CONTAINER_OF(ask, struct acquire, ask);
+    const struct engine_verdict *verdict = a->event.verdict;
+    reply_note_verdict(limiter, &a->event, a->priority, ask->now_ms);
+    if (verdict->probe && !verdict->replayed) {
+        note_breaker(limiter, a->event.candidates[verdict->candidate].model, ENGINE_BREAKER_OPEN);
+    }
+    Limiter__AcquireResponse *reply = ARENA_NEW(ask->arena, Limiter__AcquireResponse);
+    limiter__acquire_response__init(reply);
+    reply->verdict = reply_verdict(ask->arena, verdict, ask->now_ms);
+    reply->verdict->waited_ms = ask->waited_ms;
+    ask->reply = reply;
+}
+
+struct status calls_acquire(struct limiter *limiter, const Limiter__AcquireRequest *request,
+                            struct arena *arena, struct ask **out)
+{
+    struct acquire *a = ARENA_NEW(arena, struct acquire);
+    struct engine_id id, session;
     if (!request_id(request->id, &id)) {
-        return rpc_bad_field(rpc, "id", "must be 16 bytes");
+        return status_bad_field(arena, "id", "must be 16 bytes");
     }
     if (!request_id(request->session, &session)) {
-        return rpc_bad_field(rpc, "session", "must be 16 bytes");
+        return status_bad_field(arena, "session", "must be 16 bytes");
     }
-    TRY(request_tenant(rpc, request->tenant, &tenant));
-    TRY(request_acquire(rpc, request->candidates, request->n_candidates, tenant, &event));
-    event.id = id;
-    event.session = session;
-    event.record = store_record(limiter->store, &id, limiter->clock_ms());
-    if (event.record == NULL) {
-        return request_no_room();
-    }
-    uint64_t now_ms = limiter_step(limiter, (struct engine_event){.acquire = &event});
-    store_record_keep(limiter->store, event.record);
-    reply_note_verdict(limiter, &event, priority_name(request->priority), now_ms);
-    if (event.verdict->probe && !event.verdict->replayed) {
-        note_breaker(limiter, event.candidates[event.verdict->candidate].model,
-                     ENGINE_BREAKER_OPEN);
-    }
-    Limiter__AcquireResponse reply = LIMITER__ACQUIRE_RESPONSE__INIT;
-    reply.verdict = reply_verdict(rpc_arena(rpc), event.verdict, now_ms);
-    return rpc_send(rpc, &reply);
+    TRY(request_tenant(arena, request->tenant, &a->tenant));
+    TRY(request_acquire(limiter, arena, request->candidates, request->n_candidates, a->tenant,
+                        &a->event));
+    a->event.id = id;
+    a->event.session = session;
+    a->priority = priority_name(request->priority);
+    ask_init(limiter, &a->ask, arena, find_acquire, answer_acquire);
+    a->ask.event.acquire = &a->event;
+    *out = &a->ask;
+    return STATUS_SUCCESS;
 }
+
+/* --- reports -----------------------------------------------------------------------------------
+ */
 
 static uint64_t digest_of(const uint64_t *numbers, size_t n)
 {
@@ -78,19 +98,18 @@ static uint64_t digest_of(const uint64_t *numbers, size_t n)
     return out;
 }
 
-/* The step of a report whose id, record and resources are found. */
-static uint64_t step_report(struct limiter *limiter, struct engine_report *report)
-{
-    const struct engine_resource *model = report->held[0];
-    enum engine_breaker before = model != NULL ? model->health.breaker : ENGINE_BREAKER_CLOSED;
-    uint64_t now_ms = limiter_step(limiter, (struct engine_event){.report = report});
-    store_record_keep(limiter->store, report->record);
-    reply_note_report(limiter, report, now_ms);
-    if (model != NULL) {
-        note_breaker(limiter, model, before);
-    }
-    return now_ms;
-}
+/* How a call ended, of Complete and of Cancel. */
+struct report {
+    struct ask ask;
+    struct engine_report event;
+    struct span tenant;
+    const char *model;
+    const Limiter__TokenUsage *usage; /* NULL: Cancel */
+    enum engine_breaker breaker;      /* before */
+    size_t *n_settlements;            /* where the reply has them */
+    Limiter__Settlement ***settlements;
+    Limiter__ReportResult *result;
+};
 
 static bool usage_bounded(const Limiter__TokenUsage *usage)
 {
@@ -110,112 +129,122 @@ static const struct catalogue_model *model_of(const struct limiter *limiter,
                : NULL;
 }
 
-static void take_usage(const Limiter__CompleteRequest *request, const Limiter__TokenUsage *usage,
-                       const struct catalogue_model *model, struct engine_report *report)
+static void count_usage(const struct limiter *limiter, const Limiter__TokenUsage *usage,
+                        struct engine_report *report)
 {
+    const struct catalogue_model *model = model_of(limiter, report);
     if (model != NULL) {
         report->model_tokens = estimate_model_settled(
             &model->estimate, usage->input_tokens, usage->cache_write_tokens, usage->output_tokens);
     }
     report->pool_tokens = estimate_pool_settled(usage->input_tokens, usage->cache_read_tokens,
                                                 usage->cache_write_tokens, usage->output_tokens);
+}
+
+static struct status find_report(struct limiter *limiter, struct ask *ask, bool make_room)
+{
+    struct report *r = CONTAINER_OF(ask, struct report, ask);
+    struct engine_report *event = &r->event;
+    memset(event->held, 0, sizeof(event->held));
+    event->record = home_record(limiter, &event->id);
+    if (event->record == NULL) {
+        return request_no_room();
+    }
+    bool known = request_held(limiter, event->record, r->model, r->tenant, make_room, event->held);
+    if (!known && r->usage != NULL) {
+        return status_not_found(ask->arena, REASON_MODEL_UNKNOWN, "model", r->model);
+    }
+    /* A cancelled call of no known model was never granted, as far as anybody knows: the mark is
+     * all there is to leave. */
+    if (r->usage != NULL) {
+        count_usage(limiter, r->usage, event);
+    }
+    r->breaker = event->held[0] != NULL ? event->held[0]->health.breaker : ENGINE_BREAKER_CLOSED;
+    return STATUS_SUCCESS;
+}
+
+static void answer_report(struct limiter *limiter, struct ask *ask)
+{
+    const struct report *r = CONTAINER_OF(ask, struct report, ask);
+    const struct engine_report *event = &r->event;
+    const struct catalogue_model *model = model_of(limiter, event);
+    reply_note_report(limiter, event, ask->now_ms);
+    if (event->held[0] != NULL) {
+        note_breaker(limiter, event->held[0], r->breaker);
+    }
+    bool counted = event->result == ENGINE_APPLIED || event->result == ENGINE_UNKNOWN_ID;
+    if (r->usage != NULL && counted && event->outcome == ENGINE_OK && model != NULL) {
+        outputs_add(limiter->outputs, span_str(model->name), r->tenant, r->usage->output_tokens);
+    }
+    *r->result = (Limiter__ReportResult)event->result;
+    *r->n_settlements = event->n_settlements;
+    *r->settlements = reply_settlements(ask->arena, event);
+}
+
+static struct ask *report_init(struct limiter *limiter, struct report *r, const char *model,
+                               struct arena *arena, void *reply)
+{
+    ask_init(limiter, &r->ask, arena, find_report, answer_report);
+    r->model = model;
+    r->ask.event.report = &r->event;
+    r->ask.reply = reply;
+    return &r->ask;
+}
+
+struct status calls_complete(struct limiter *limiter, const Limiter__CompleteRequest *request,
+                             struct arena *arena, struct ask **out)
+{
+    static const Limiter__TokenUsage none = LIMITER__TOKEN_USAGE__INIT;
+    struct report *r = ARENA_NEW(arena, struct report);
+    const Limiter__TokenUsage *usage = request->usage != NULL ? request->usage : &none;
+    if (!request_id(request->id, &r->event.id)) {
+        return status_bad_field(arena, "id", "must be 16 bytes");
+    }
+    if (request->outcome < LIMITER__OUTCOME__OUTCOME_OK ||
+        request->outcome > LIMITER__OUTCOME__OUTCOME_GONE) {
+        return status_bad_field(arena, "outcome", "must be one of the outcomes");
+    }
+    if (!usage_bounded(usage)) {
+        return status_bad_field(arena, "usage", "must be at most 1,000,000,000 each");
+    }
+    TRY(request_tenant(arena, request->tenant, &r->tenant));
+    r->usage = usage;
+    r->event.outcome = (enum engine_outcome_kind)request->outcome;
+    r->event.partial = request->usage_partial;
+    r->event.server_retry_ms = request->server_retry_ms;
     const uint64_t all[] = {
         usage->input_tokens,       usage->output_tokens,   usage->cache_read_tokens,
         usage->cache_write_tokens, request->usage_partial, request->outcome,
         request->server_retry_ms,
     };
-    report->digest = digest_of(all, ARRAY_LEN(all));
+    r->event.digest = digest_of(all, ARRAY_LEN(all));
+    Limiter__CompleteResponse *reply = ARENA_NEW(arena, Limiter__CompleteResponse);
+    limiter__complete_response__init(reply);
+    r->result = &reply->result;
+    r->n_settlements = &reply->n_settlements;
+    r->settlements = &reply->settlements;
+    *out = report_init(limiter, r, request->model, arena, reply);
+    return STATUS_SUCCESS;
 }
 
-static struct status complete(struct rpc *rpc, const void *message)
+struct status calls_cancel(struct limiter *limiter, const Limiter__CancelRequest *request,
+                           struct arena *arena, struct ask **out)
 {
-    static const Limiter__TokenUsage none = LIMITER__TOKEN_USAGE__INIT;
-    const Limiter__CompleteRequest *request = message;
-    const Limiter__TokenUsage *usage = request->usage != NULL ? request->usage : &none;
-    struct limiter *limiter = rpc_service(rpc);
-    struct engine_report *report = ARENA_NEW(rpc_arena(rpc), struct engine_report);
-    struct span tenant;
-    if (!request_id(request->id, &report->id)) {
-        return rpc_bad_field(rpc, "id", "must be 16 bytes");
+    struct report *r = ARENA_NEW(arena, struct report);
+    if (!request_id(request->id, &r->event.id)) {
+        return status_bad_field(arena, "id", "must be 16 bytes");
     }
-    if (request->outcome < LIMITER__OUTCOME__OUTCOME_OK ||
-        request->outcome > LIMITER__OUTCOME__OUTCOME_GONE) {
-        return rpc_bad_field(rpc, "outcome", "must be one of the outcomes");
-    }
-    if (!usage_bounded(usage)) {
-        return rpc_bad_field(rpc, "usage", "must be at most 1,000,000,000 each");
-    }
-    TRY(request_tenant(rpc, request->tenant, &tenant));
-    report->record = store_record(limiter->store, &report->id, limiter->clock_ms());
-    if (report->record == NULL) {
-        return request_no_room();
-    }
-    if (!request_held(limiter, report->record, request->model, tenant, report->held)) {
-        return rpc_not_found(rpc, REASON_MODEL_UNKNOWN, "model", request->model);
-    }
-    report->outcome = (enum engine_outcome_kind)request->outcome;
-    report->partial = request->usage_partial;
-    report->server_retry_ms = request->server_retry_ms;
-    const struct catalogue_model *model = model_of(limiter, report);
-    take_usage(request, usage, model, report);
-    step_report(limiter, report);
-    bool counted = report->result == ENGINE_APPLIED || report->result == ENGINE_UNKNOWN_ID;
-    if (counted && report->outcome == ENGINE_OK && model != NULL) {
-        outputs_add(limiter->outputs, span_str(model->name), tenant, usage->output_tokens);
-    }
-    Limiter__CompleteResponse reply = LIMITER__COMPLETE_RESPONSE__INIT;
-    reply.result = (Limiter__ReportResult)report->result;
-    reply.n_settlements = report->n_settlements;
-    reply.settlements = reply_settlements(rpc_arena(rpc), report);
-    return rpc_send(rpc, &reply);
-}
-
-static struct status cancel(struct rpc *rpc, const void *message)
-{
-    const Limiter__CancelRequest *request = message;
-    struct limiter *limiter = rpc_service(rpc);
-    struct engine_report *report = ARENA_NEW(rpc_arena(rpc), struct engine_report);
-    struct span tenant;
-    if (!request_id(request->id, &report->id)) {
-        return rpc_bad_field(rpc, "id", "must be 16 bytes");
-    }
-    TRY(request_tenant(rpc, request->tenant, &tenant));
-    report->record = store_record(limiter->store, &report->id, limiter->clock_ms());
-    if (report->record == NULL) {
-        return request_no_room();
-    }
-    if (!request_held(limiter, report->record, request->model, tenant, report->held)) {
-        /* Never granted, as far as anybody knows: the mark is all there is to leave. */
-        memset(report->held, 0, sizeof(report->held));
-    }
-    report->undispatched = !request->dispatched;
-    report->outcome = ENGINE_LEFT;
-    report->partial = true;
+    TRY(request_tenant(arena, request->tenant, &r->tenant));
+    r->event.undispatched = !request->dispatched;
+    r->event.outcome = ENGINE_LEFT;
+    r->event.partial = true;
     const uint64_t all[] = {request->dispatched};
-    report->digest = digest_of(all, ARRAY_LEN(all));
-    step_report(limiter, report);
-
-    Limiter__CancelResponse reply = LIMITER__CANCEL_RESPONSE__INIT;
-    reply.result = (Limiter__ReportResult)report->result;
-    reply.n_settlements = report->n_settlements;
-    reply.settlements = reply_settlements(rpc_arena(rpc), report);
-    return rpc_send(rpc, &reply);
+    r->event.digest = digest_of(all, ARRAY_LEN(all));
+    Limiter__CancelResponse *reply = ARENA_NEW(arena, Limiter__CancelResponse);
+    limiter__cancel_response__init(reply);
+    r->result = &reply->result;
+    r->n_settlements = &reply->n_settlements;
+    r->settlements = &reply->settlements;
+    *out = report_init(limiter, r, request->model, arena, reply);
+    return STATUS_SUCCESS;
 }
-
-const struct rpc_method limiter_methods[] = {
-    {"Acquire", RPC_UNARY, acquire},
-    {"AcquireStream", RPC_SERVER_STREAM, NULL},
-    {"Attach", RPC_BIDI, NULL},
-    {"Complete", RPC_UNARY, complete},
-    {"Renew", RPC_UNARY, renew_leases},
-    {"Cancel", RPC_UNARY, cancel},
-    {"Peek", RPC_UNARY, look_peek},
-    {"Dump", RPC_UNARY, look_dump},
-    {"SetLimits", RPC_UNARY, operate_set_limits},
-    {"ForceOpen", RPC_UNARY, operate_force_open},
-    {"ForceClose", RPC_UNARY, operate_force_close},
-    {"Reopen", RPC_UNARY, operate_reopen},
-    {"WatchResources", RPC_SERVER_STREAM, NULL},
-};
-
-const size_t limiter_n_methods = ARRAY_LEN(limiter_methods);

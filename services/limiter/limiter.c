@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "codec/hash.h"
+#include "limiter/home.h"
 
 #define PAIRS_MOST 4096 /* models x tenants whose answers are followed */
 
@@ -55,68 +56,6 @@ void limiter_free(struct limiter *limiter)
     free(limiter);
 }
 
-/* --- steps -------------------------------------------------------------------------------------
- */
-
-static void write_resource(const struct limiter *limiter, const struct engine_resource *resource)
-{
-    if (resource != NULL && resource->header.stamp == limiter->stamp) {
-        store_write(limiter->store, resource);
-    }
-}
-
-static void write_record(const struct limiter *limiter, const struct engine_record *record)
-{
-    if (record != NULL && record->header.stamp == limiter->stamp) {
-        store_write_record(limiter->store, record);
-    }
-}
-
-static void write_held(const struct limiter *limiter, struct engine_resource *const *held)
-{
-    for (size_t i = 0; i < ENGINE_HELD_MOST; i++) {
-        write_resource(limiter, held[i]);
-    }
-}
-
-static void write_acquire(const struct limiter *limiter, const struct engine_acquire *acquire)
-{
-    for (size_t i = 0; i < acquire->n_candidates; i++) {
-        write_resource(limiter, acquire->candidates[i].model);
-    }
-    for (size_t i = 0; i < acquire->n_pools; i++) {
-        write_resource(limiter, acquire->pools[i]);
-    }
-    write_record(limiter, acquire->record);
-}
-
-static void write_renew(const struct limiter *limiter, const struct engine_renew *renew)
-{
-    for (size_t i = 0; i < renew->n_leases; i++) {
-        write_held(limiter, renew->leases[i].held);
-        write_record(limiter, renew->leases[i].record);
-    }
-}
-
-uint64_t limiter_step(struct limiter *limiter, struct engine_event event)
-{
-    uint64_t now_ms =
-        engine_step(&limiter->policy->rules, limiter->clock_ms(), ++limiter->stamp, &event, 1);
-    if (event.acquire != NULL) {
-        write_acquire(limiter, event.acquire);
-    } else if (event.report != NULL) {
-        write_held(limiter, event.report->held);
-        write_record(limiter, event.report->record);
-    } else if (event.renew != NULL) {
-        write_renew(limiter, event.renew);
-    } else {
-        write_resource(limiter, event.order->resource);
-        write_resource(limiter, event.order->suite);
-    }
-    store_commit(limiter->store);
-    return now_ms;
-}
-
 /* --- what there is -----------------------------------------------------------------------------
  */
 
@@ -147,7 +86,7 @@ bool limiter_tenant_pool(struct limiter *limiter, struct span tenant, bool make_
     struct engine_resource *pool = store_resource(limiter->store, span);
     if (pool == NULL) {
         uint64_t keep_ms = make_room ? limiter->policy->rules.record_open_ms : ENGINE_NEVER;
-        pool = store_resource_add(limiter->store, span, ENGINE_POOL, limits, limiter->clock_ms(),
+        pool = store_resource_add(limiter->store, span, ENGINE_POOL, limits, home_now_ms(limiter),
                                   keep_ms);
         if (pool == NULL) {
             return false;
@@ -189,7 +128,7 @@ void limiter_collect(void *arg)
 {
     const struct limiter *limiter = arg;
     const struct limiter_metrics *m = &limiter->metrics;
-    uint64_t now_ms = limiter->clock_ms();
+    uint64_t now_ms = home_now_ms(limiter);
     for (size_t i = 0; i < store_slots(limiter->store); i++) {
         const struct engine_resource *resource = store_resource_at(limiter->store, i);
         if (resource == NULL) {

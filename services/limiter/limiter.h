@@ -1,8 +1,8 @@
 /*
  * limiter.h -- the service around the engine: what one process holds.
  *
- * Floor 6, loop thread. A handler takes a request apart (request.c), lets the engine decide in one
- * step, and puts the reply together (reply.c); nothing parks between reading state and writing it.
+ * Floor 6, loop thread. A request is taken apart (request.c), decided by the engine in one step
+ * where the state lives (home.h), and its reply put together (reply.c).
  */
 #ifndef PRISM_LIMITER_LIMITER_H
 #define PRISM_LIMITER_LIMITER_H
@@ -39,7 +39,7 @@ struct limiter {
     struct limiter_metrics metrics;
     struct engine_resource *suite;
     struct engine_resource *models[CATALOGUE_TARGETS_MOST]; /* as the catalogue has its targets */
-    uint64_t (*clock_ms)(void);                             /* the authority's */
+    uint64_t (*clock_ms)(void);                             /* steady; in memory the authority's */
     uint64_t (*wall_ms)(void);                              /* for the dates of the catalogue */
     uint64_t stamp;                                         /* of the last step */
 };
@@ -54,8 +54,8 @@ void limiter_free(struct limiter *limiter); /* takes NULL */
 struct status limiter_begin(struct limiter *limiter, size_t resources,
                             char error_text[256]) NODISCARD;
 
-/* One event through the engine; what it wrote is kept when this returns. Returns the present it was
- * decided at. */
+/* One event through the engine in this process's memory; what it wrote is kept when this returns.
+ * Returns the present it was decided at. */
 uint64_t limiter_step(struct limiter *limiter, struct engine_event event);
 
 /* State was lost: a new epoch, and nothing is granted until all that was forgotten has aged out. */

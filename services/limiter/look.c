@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 
+#include "limiter/home.h"
 #include "limiter/reply.h"
 #include "limiter/request.h"
 
@@ -16,9 +17,9 @@ static struct status choose_shown(struct rpc *rpc, const Limiter__PeekRequest *r
                                   const struct engine_acquire *acquire,
                                   struct engine_resource **shown, size_t *n)
 {
-    const struct limiter *limiter = rpc_service(rpc);
+    struct limiter *limiter = rpc_service(rpc);
     for (size_t i = 0; i < request->n_resources; i++) {
-        TRY(request_resource(rpc, request->resources[i], &shown[(*n)++]));
+        TRY(request_resource(limiter, rpc_arena(rpc), request->resources[i], true, &shown[(*n)++]));
     }
     if (*n > 0) {
         return STATUS_SUCCESS;
@@ -48,12 +49,14 @@ struct status look_peek(struct rpc *rpc, const void *message)
     if (request->n_resources > SHOWN_MOST) {
         return rpc_bad_field(rpc, "resources", "must be at most 64");
     }
-    TRY(request_tenant(rpc, request->tenant, &tenant));
-    uint64_t now_ms = limiter->clock_ms();
+    TRY(request_tenant(arena, request->tenant, &tenant));
+    uint64_t now_ms = home_now_ms(limiter);
     limiter_look_at_dates(limiter);
     Limiter__PeekResponse reply = LIMITER__PEEK_RESPONSE__INIT;
     if (request->n_candidates > 0) {
-        TRY(request_acquire(rpc, request->candidates, request->n_candidates, tenant, &event));
+        TRY(request_acquire(limiter, arena, request->candidates, request->n_candidates, tenant,
+                            &event));
+        TRY(request_pools(limiter, tenant, true, &event));
         engine_peek(&limiter->policy->rules, now_ms, &event);
         reply.verdict = reply_verdict(arena, event.verdict, now_ms);
     }
@@ -178,7 +181,7 @@ struct status look_dump(struct rpc *rpc, const void *message)
     if (request->audit_entries > AUDIT_KEPT) {
         return rpc_bad_field(rpc, "audit_entries", "must be at most 1000");
     }
-    uint64_t now_ms = limiter->clock_ms();
+    uint64_t now_ms = home_now_ms(limiter);
     limiter_look_at_dates(limiter);
     CLEANUP(buf_clear) struct buf text;
     buf_init(&text, DUMP_PAGE);

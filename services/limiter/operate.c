@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "limiter/home.h"
 #include "limiter/reply.h"
 #include "limiter/request.h"
 
@@ -12,30 +13,45 @@
 #define TOKENS_MOST   1000000000000u
 #define BURST_MOST    1000000u
 
-/* An order for a resource, to be filled in and stepped; in the call's arena. */
-static struct status order_for(struct rpc *rpc, const char *resource, enum engine_order_kind kind,
-                               struct engine_order **out)
+/* An order as an ask, to be filled in and stepped; in the call's arena. */
+struct ordering {
+    struct ask ask;
+    struct engine_order order;
+    const char *resource;
+    const char *name; /* of the order */
+};
+
+static struct status find(struct limiter *limiter, struct ask *ask, bool make_room)
 {
-    struct limiter *limiter = rpc_service(rpc);
-    struct engine_order *order = ARENA_NEW(rpc_arena(rpc), struct engine_order);
-    TRY(request_resource(rpc, resource, &order->resource));
-    order->kind = kind;
-    order->suite = limiter->suite;
-    *out = order;
-    return STATUS_SUCCESS;
+    struct ordering *o = CONTAINER_OF(ask, struct ordering, ask);
+    o->order.suite = limiter->suite;
+    return request_resource(limiter, ask->arena, o->resource, make_room, &o->order.resource);
 }
 
-/* The resource as it is now. */
-static Limiter__Resource *step(struct rpc *rpc, struct engine_order *order, const char *name)
+/* The reply is the resource as it is now. */
+static void answer(struct limiter *limiter, struct ask *ask)
 {
-    struct limiter *limiter = rpc_service(rpc);
-    uint64_t now_ms = limiter_step(limiter, (struct engine_event){.order = order});
-    METRIC_ADD(limiter->metrics.orders_total, 1, name);
-    LOG(INFO, "an operator's order", KV("order", name), KV("resource", order->resource->name),
-        KV("version", order->resource->limits.version), KV("note", order->resource->note),
-        KV("force", order->force), KV("refused", order->refused));
+    const struct ordering *o = CONTAINER_OF(ask, struct ordering, ask);
+    const struct engine_resource *resource = o->order.resource;
+    METRIC_ADD(limiter->metrics.orders_total, 1, o->name);
+    LOG(INFO, "an operator's order", KV("order", o->name), KV("resource", resource->name),
+        KV("version", resource->limits.version), KV("note", resource->note),
+        KV("force", o->order.force), KV("refused", o->order.refused));
     limiter_look_at_dates(limiter);
-    return reply_resource(rpc_arena(rpc), limiter, order->resource, now_ms);
+    ask->reply = reply_resource(ask->arena, limiter, resource, ask->now_ms);
+}
+
+static struct engine_order *order_for(struct rpc *rpc, const char *resource, const char *name,
+                                      enum engine_order_kind kind, struct ask **out)
+{
+    struct ordering *o = ARENA_NEW(rpc_arena(rpc), struct ordering);
+    ask_init(rpc_service(rpc), &o->ask, rpc_arena(rpc), find, answer);
+    o->resource = resource;
+    o->name = name;
+    o->order.kind = kind;
+    o->ask.event.order = &o->order;
+    *out = &o->ask;
+    return &o->order;
 }
 
 /* --- limits ------------------------------------------------------------------------------------
@@ -92,19 +108,20 @@ static struct status take_limits(struct rpc *rpc, const Limiter__Limits *from,
 struct status operate_set_limits(struct rpc *rpc, const void *message)
 {
     const Limiter__SetLimitsRequest *request = message;
-    struct engine_order *order;
     struct engine_limits limits;
+    struct ask *ask;
     TRY(take_limits(rpc, request->limits, &limits));
-    TRY(order_for(rpc, request->resource, ENGINE_LIMIT, &order));
+    struct engine_order *order = order_for(rpc, request->resource, "limits", ENGINE_LIMIT, &ask);
     order->limits = limits;
     order->limits.version = request->version;
+    TRY(home_decide(rpc_service(rpc), ask));
     Limiter__SetLimitsResponse reply = LIMITER__SET_LIMITS_RESPONSE__INIT;
-    reply.resource = step(rpc, order, "limits");
+    reply.resource = ask->reply;
     if (order->refused) {
         return status_of(REASON_LIMITS_OUTDATED,
                          arena_printf(rpc_arena(rpc), "the limits of %s are of version %llu",
-                                      order->resource->name,
-                                      (unsigned long long)order->resource->limits.version));
+                                      reply.resource->name,
+                                      (unsigned long long)reply.resource->limits_version));
     }
     return rpc_send(rpc, &reply);
 }
@@ -115,24 +132,26 @@ struct status operate_set_limits(struct rpc *rpc, const void *message)
 struct status operate_force_open(struct rpc *rpc, const void *message)
 {
     const Limiter__ForceOpenRequest *request = message;
-    struct engine_order *order;
+    struct ask *ask;
     if (strlen(request->note) > ENGINE_NOTE_MOST) {
         return rpc_bad_field(rpc, "note", "must be at most 256 bytes");
     }
-    TRY(order_for(rpc, request->resource, ENGINE_CLOSE, &order));
-    order->note = span_str(request->note);
+    order_for(rpc, request->resource, "close", ENGINE_CLOSE, &ask)->note = span_str(request->note);
+    TRY(home_decide(rpc_service(rpc), ask));
     Limiter__ForceOpenResponse reply = LIMITER__FORCE_OPEN_RESPONSE__INIT;
-    reply.resource = step(rpc, order, "close");
+    reply.resource = ask->reply;
     return rpc_send(rpc, &reply);
 }
 
 struct status operate_force_close(struct rpc *rpc, const void *message)
 {
     const Limiter__ForceCloseRequest *request = message;
-    struct engine_order *order;
-    TRY(order_for(rpc, request->resource, ENGINE_CLOSE_BREAKER, &order));
+    struct ask *ask;
+    const struct engine_order *order =
+        order_for(rpc, request->resource, "close_breaker", ENGINE_CLOSE_BREAKER, &ask);
+    TRY(home_decide(rpc_service(rpc), ask));
     Limiter__ForceCloseResponse reply = LIMITER__FORCE_CLOSE_RESPONSE__INIT;
-    reply.resource = step(rpc, order, "close_breaker");
+    reply.resource = ask->reply;
     return order->refused ? status_of(REASON_NOT_APPLICABLE, "only models have a circuit breaker")
                           : rpc_send(rpc, &reply);
 }
@@ -140,11 +159,12 @@ struct status operate_force_close(struct rpc *rpc, const void *message)
 struct status operate_reopen(struct rpc *rpc, const void *message)
 {
     const Limiter__ReopenRequest *request = message;
-    struct engine_order *order;
-    TRY(order_for(rpc, request->resource, ENGINE_REOPEN, &order));
+    struct ask *ask;
+    struct engine_order *order = order_for(rpc, request->resource, "reopen", ENGINE_REOPEN, &ask);
     order->force = request->force;
+    TRY(home_decide(rpc_service(rpc), ask));
     Limiter__ReopenResponse reply = LIMITER__REOPEN_RESPONSE__INIT;
-    reply.resource = step(rpc, order, "reopen");
+    reply.resource = ask->reply;
     return order->resource->health.retired
                ? status_of(REASON_NOT_APPLICABLE,
                            "by the date in the catalogue the model is retired")

@@ -1,22 +1,29 @@
 #include "limiter/renew.h"
 
-#include <string.h>
-
 #include "limiter/request.h"
 #include "loop/task.h"
 
-#define LEASES_MOST 1024
-#define STEP_MOST   32 /* leases in a step: with all they hold they fit one step of the store */
-
-_Static_assert(1 + STEP_MOST * ENGINE_HELD_MOST <= STATE_STEP_MOST,
+_Static_assert(1 + RENEW_STEP_MOST * ENGINE_HELD_MOST <= STATE_STEP_MOST,
                "the suite, and of each lease a model, a pool and a record");
 
+/* Some leases of a renewal, in one step. */
+struct part {
+    struct ask ask;
+    struct engine_renew event;
+    Limiter__Lease *const *asked;
+    size_t n_asked;
+    const Limiter__Lease **known; /* of event.leases */
+    Limiter__RenewResponse *reply;
+    size_t unknown; /* they name nothing we know, so nothing can be held of it */
+    const Limiter__Lease **unknowns;
+};
+
 /* Where the lease says it holds something; without a word, wherever it would today. */
-static bool take_held(struct limiter *limiter, const Limiter__Lease *lease, struct span tenant,
+static bool find_held(struct limiter *limiter, const Limiter__Lease *lease, struct span tenant,
                       size_t model, struct engine_renewal *out)
 {
     struct engine_resource *pool;
-    /* Nobody makes room: the batch has places of other pools in hand. */
+    /* Nobody makes room: the step has places of other pools in hand. */
     if (!limiter_tenant_pool(limiter, tenant, false, &pool)) {
         return false;
     }
@@ -36,13 +43,13 @@ static bool take_held(struct limiter *limiter, const Limiter__Lease *lease, stru
     return true;
 }
 
-/* False: it names nothing we know, so nothing can be held of it. */
-static bool take_lease(struct limiter *limiter, const Limiter__Lease *lease,
+static bool find_lease(struct limiter *limiter, const Limiter__Lease *lease,
                        struct engine_renewal *out)
 {
     size_t place;
     struct span tenant =
         span_str(lease->tenant[0] != '\0' ? lease->tenant : task_context()->tenant);
+    *out = (struct engine_renewal){0};
     if (!request_id(lease->id, &out->id) || !limiter_tenant_valid(tenant) ||
         lease->output_tokens > REQUEST_TOKENS_MOST ||
         !limiter_model(limiter, lease->model, &place)) {
@@ -51,74 +58,95 @@ static bool take_lease(struct limiter *limiter, const Limiter__Lease *lease,
     const struct estimate_model *estimate =
         &limiter->policy->catalogue->targets[place].model.estimate;
     out->fence = lease->fence;
-    out->record = store_record_find(limiter->store, &out->id);
+    out->record = home_record_find(limiter, &out->id);
     out->model_output = estimate_model_settled(estimate, 0, 0, lease->output_tokens);
     out->pool_output = lease->output_tokens;
-    return take_held(limiter, lease, tenant, place, out);
+    return find_held(limiter, lease, tenant, place, out);
 }
 
-/* A grant that is younger than all we know: what we know is of an earlier time. */
-static void begin_anew(struct limiter *limiter, struct engine_renewal *leases, size_t n)
+static struct status find(struct limiter *limiter, struct ask *ask, bool make_room)
 {
-    limiter_lose(limiter, ENGINE_LOSS_AMNESIA);
-    for (size_t i = 0; i < n; i++) {
-        memset(leases[i].seqs, 0, sizeof(leases[i].seqs));
-    }
-}
-
-static void step_all(struct limiter *limiter, const struct engine_id *session,
-                     struct engine_renewal *leases, size_t n)
-{
-    for (size_t done = 0; done < n; done += STEP_MOST) {
-        struct engine_renew event = {
-            .session = *session,
-            .leases = leases + done,
-            .n_leases = n - done < STEP_MOST ? n - done : STEP_MOST,
-        };
-        limiter_step(limiter, (struct engine_event){.renew = &event});
-        if (event.amnesia) {
-            begin_anew(limiter, leases, n);
-            limiter_step(limiter, (struct engine_event){.renew = &event});
-        }
-    }
-}
-
-struct status renew_leases(struct rpc *rpc, const void *message)
-{
-    const Limiter__RenewRequest *request = message;
-    struct limiter *limiter = rpc_service(rpc);
-    struct arena *arena = rpc_arena(rpc);
-    struct engine_id session;
-    size_t n = request->n_leases, known = 0, restored = 0;
-    if (!request_id(request->session, &session)) {
-        return rpc_bad_field(rpc, "session", "must be 16 bytes");
-    }
-    if (n > LEASES_MOST) {
-        return rpc_bad_field(rpc, "leases", "must be at most 1024");
-    }
-    struct engine_renewal *leases = ARENA_ARRAY(arena, struct engine_renewal, n);
-    const Limiter__Lease **asked = ARENA_ARRAY(arena, const Limiter__Lease *, n);
-    Limiter__RenewResponse reply = LIMITER__RENEW_RESPONSE__INIT;
-    reply.lost_ids = ARENA_ARRAY(arena, ProtobufCBinaryData, n);
-    for (size_t i = 0; i < n; i++) {
-        const Limiter__Lease *lease = request->leases[i];
-        leases[known] = (struct engine_renewal){0};
-        if (take_lease(limiter, lease, &leases[known])) {
-            asked[known++] = lease;
+    (void)make_room;
+    struct part *part = CONTAINER_OF(ask, struct part, ask);
+    part->event.n_leases = 0;
+    part->unknown = 0;
+    for (size_t i = 0; i < part->n_asked; i++) {
+        const Limiter__Lease *lease = part->asked[i];
+        if (find_lease(limiter, lease, &part->event.leases[part->event.n_leases])) {
+            part->known[part->event.n_leases++] = lease;
         } else {
-            reply.lost_ids[reply.n_lost_ids++] = lease->id;
+            part->unknowns[part->unknown++] = lease;
         }
     }
-    step_all(limiter, &session, leases, known);
-    for (size_t i = 0; i < known; i++) {
-        restored += leases[i].restored;
-        if (leases[i].lost) {
-            reply.lost_ids[reply.n_lost_ids++] = asked[i]->id;
+    return STATUS_SUCCESS;
+}
+
+static void answer(struct limiter *limiter, struct ask *ask)
+{
+    const struct part *part = CONTAINER_OF(ask, struct part, ask);
+    Limiter__RenewResponse *reply = part->reply;
+    size_t before = reply->n_lost_ids, restored = 0;
+    for (size_t i = 0; i < part->unknown; i++) {
+        reply->lost_ids[reply->n_lost_ids++] = part->unknowns[i]->id;
+    }
+    for (size_t i = 0; i < part->event.n_leases; i++) {
+        restored += part->event.leases[i].restored;
+        if (part->event.leases[i].lost) {
+            reply->lost_ids[reply->n_lost_ids++] = part->known[i]->id;
         }
     }
-    METRIC_ADD(limiter->metrics.leases_lost_total, (double)reply.n_lost_ids);
-    METRIC_ADD(limiter->metrics.leases_renewed_total, (double)(n - reply.n_lost_ids));
+    size_t lost = reply->n_lost_ids - before;
+    METRIC_ADD(limiter->metrics.leases_lost_total, (double)lost);
+    METRIC_ADD(limiter->metrics.leases_renewed_total, (double)(part->n_asked - lost));
     METRIC_ADD(limiter->metrics.leases_restored_total, (double)restored);
-    reply.lease_ms = limiter->policy->rules.lease_ms;
-    return rpc_send(rpc, &reply);
+    reply->waited_ms = ask->waited_ms > reply->waited_ms ? ask->waited_ms : reply->waited_ms;
+}
+
+static struct ask *part_new(struct limiter *limiter, const struct engine_id *session,
+                            Limiter__Lease *const *leases, size_t n, struct arena *arena,
+                            Limiter__RenewResponse *reply)
+{
+    struct part *part = ARENA_NEW(arena, struct part);
+    ask_init(limiter, &part->ask, arena, find, answer);
+    part->asked = leases;
+    part->n_asked = n;
+    part->known = ARENA_ARRAY(arena, const Limiter__Lease *, n);
+    part->unknowns = ARENA_ARRAY(arena, const Limiter__Lease *, n);
+    part->reply = reply;
+    part->event.session = *session;
+    part->event.leases = ARENA_ARRAY(arena, struct engine_renewal, n);
+    part->ask.event.renew = &part->event;
+    return &part->ask;
+}
+
+struct status renew_take(struct limiter *limiter, const Limiter__RenewRequest *request,
+                         struct arena *arena, struct renewing *out)
+{
+    struct engine_id session;
+    size_t n = request->n_leases;
+    if (!request_id(request->session, &session)) {
+        return status_bad_field(arena, "session", "must be 16 bytes");
+    }
+    if (n > RENEW_LEASES_MOST) {
+        return status_bad_field(arena, "leases", "must be at most 1024");
+    }
+    out->reply = ARENA_NEW(arena, Limiter__RenewResponse);
+    limiter__renew_response__init(out->reply);
+    out->reply->lost_ids = ARENA_ARRAY(arena, ProtobufCBinaryData, n);
+    out->reply->lease_ms = limiter->policy->rules.lease_ms;
+    out->n_asks = 0;
+    for (size_t done = 0; done < n; done += RENEW_STEP_MOST) {
+        size_t some = n - done < RENEW_STEP_MOST ? n - done : RENEW_STEP_MOST;
+        out->asks[out->n_asks++] =
+            part_new(limiter, &session, request->leases + done, some, arena, out->reply);
+    }
+    return STATUS_SUCCESS;
+}
+
+struct status renew_status(const struct renewing *renewing)
+{
+    for (size_t i = 0; i < renewing->n_asks; i++) {
+        TRY(renewing->asks[i]->status);
+    }
+    return STATUS_SUCCESS;
 }

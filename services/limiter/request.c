@@ -15,12 +15,12 @@ bool request_id(ProtobufCBinaryData data, struct engine_id *out)
     return true;
 }
 
-struct status request_tenant(struct rpc *rpc, const char *given, struct span *out)
+struct status request_tenant(struct arena *arena, const char *given, struct span *out)
 {
     *out = span_str(given[0] != '\0' ? given : task_context()->tenant);
     return limiter_tenant_valid(*out)
                ? STATUS_SUCCESS
-               : rpc_bad_field(rpc, "tenant", "must be 1 to 63 of a-z, 0-9 and -");
+               : status_bad_field(arena, "tenant", "must be 1 to 63 of a-z, 0-9 and -");
 }
 
 struct status request_no_room(void)
@@ -28,34 +28,34 @@ struct status request_no_room(void)
     return status_retry(REASON_OVERLOADED, BUSY_RETRY_MS, "no room for another request or tenant");
 }
 
-struct status request_resource(struct rpc *rpc, const char *name, struct engine_resource **out)
+struct status request_resource(struct limiter *limiter, struct arena *arena, const char *name,
+                               bool make_room, struct engine_resource **out)
 {
-    struct limiter *limiter = rpc_service(rpc);
     struct span span = span_str(name), prefix = SPAN("tenant:");
     struct engine_resource *resource = store_resource(limiter->store, span);
     if (resource == NULL && span_starts(span, prefix) &&
         limiter_tenant_valid(span_from(span, prefix.len)) &&
-        !limiter_tenant_pool(limiter, span_from(span, prefix.len), true, &resource)) {
+        !limiter_tenant_pool(limiter, span_from(span, prefix.len), make_room, &resource)) {
         return request_no_room();
     }
     if (resource == NULL) {
-        return rpc_not_found(rpc, REASON_RESOURCE_UNKNOWN, "resource", name);
+        return status_not_found(arena, REASON_RESOURCE_UNKNOWN, "resource", name);
     }
     *out = resource;
     return STATUS_SUCCESS;
 }
 
-static struct status take_tokens(struct rpc *rpc, const Limiter__TokenEstimate *tokens,
+static struct status take_tokens(struct arena *arena, const Limiter__TokenEstimate *tokens,
                                  struct estimate_tokens *out)
 {
     if (tokens == NULL || tokens->max_tokens == 0) {
-        return rpc_bad_field(rpc, "candidates.tokens.max_tokens", "must be 1 or more");
+        return status_bad_field(arena, "candidates.tokens.max_tokens", "must be 1 or more");
     }
     if (tokens->input_tokens > REQUEST_TOKENS_MOST ||
         tokens->cache_read_tokens > REQUEST_TOKENS_MOST ||
         tokens->cache_write_tokens > REQUEST_TOKENS_MOST ||
         tokens->max_tokens > REQUEST_TOKENS_MOST) {
-        return rpc_bad_field(rpc, "candidates.tokens", "must be at most 1,000,000,000 each");
+        return status_bad_field(arena, "candidates.tokens", "must be at most 1,000,000,000 each");
     }
     *out = (struct estimate_tokens){
         .input = tokens->input_tokens,
@@ -66,16 +66,16 @@ static struct status take_tokens(struct rpc *rpc, const Limiter__TokenEstimate *
     return STATUS_SUCCESS;
 }
 
-static struct status take_candidate(struct rpc *rpc, const Limiter__Candidate *candidate,
-                                    struct span tenant, struct engine_candidate *out)
+static struct status take_candidate(const struct limiter *limiter, struct arena *arena,
+                                    const Limiter__Candidate *candidate, struct span tenant,
+                                    struct engine_candidate *out)
 {
-    const struct limiter *limiter = rpc_service(rpc);
     size_t place;
     struct estimate_tokens tokens;
     if (!limiter_model(limiter, candidate->model, &place)) {
-        return rpc_not_found(rpc, REASON_MODEL_UNKNOWN, "model", candidate->model);
+        return status_not_found(arena, REASON_MODEL_UNKNOWN, "model", candidate->model);
     }
-    TRY(take_tokens(rpc, candidate->tokens, &tokens));
+    TRY(take_tokens(arena, candidate->tokens, &tokens));
     const struct catalogue_model *model = &limiter->policy->catalogue->targets[place].model;
     uint64_t q95 = outputs_q95(limiter->outputs, span_str(model->name), tenant);
     out->model = limiter->models[place];
@@ -89,34 +89,39 @@ static struct status take_candidate(struct rpc *rpc, const Limiter__Candidate *c
     return STATUS_SUCCESS;
 }
 
-struct status request_acquire(struct rpc *rpc, Limiter__Candidate *const *candidates, size_t n,
-                              struct span tenant, struct engine_acquire *out)
+struct status request_acquire(const struct limiter *limiter, struct arena *arena,
+                              Limiter__Candidate *const *candidates, size_t n, struct span tenant,
+                              struct engine_acquire *out)
 {
-    struct limiter *limiter = rpc_service(rpc);
     if (n == 0 || n > ENGINE_CANDIDATES_MOST) {
-        return rpc_bad_field(rpc, "candidates", "must be 1 to 32");
+        return status_bad_field(arena, "candidates", "must be 1 to 32");
     }
-    struct engine_candidate *rows = ARENA_ARRAY(rpc_arena(rpc), struct engine_candidate, n);
+    struct engine_candidate *rows = ARENA_ARRAY(arena, struct engine_candidate, n);
     for (size_t i = 0; i < n; i++) {
-        TRY(take_candidate(rpc, candidates[i], tenant, &rows[i]));
+        TRY(take_candidate(limiter, arena, candidates[i], tenant, &rows[i]));
     }
     *out = (struct engine_acquire){
         .candidates = rows,
         .n_candidates = n,
-        .pools = {limiter->suite},
-        .n_pools = 1,
-        .verdict = ARENA_NEW(rpc_arena(rpc), struct engine_verdict),
+        .verdict = ARENA_NEW(arena, struct engine_verdict),
     };
-    if (!limiter_tenant_pool(limiter, tenant, true, &out->pools[1])) {
+    return STATUS_SUCCESS;
+}
+
+struct status request_pools(struct limiter *limiter, struct span tenant, bool make_room,
+                            struct engine_acquire *out)
+{
+    out->pools[0] = limiter->suite;
+    if (!limiter_tenant_pool(limiter, tenant, make_room, &out->pools[1])) {
         return request_no_room();
     }
-    out->n_pools += out->pools[1] != NULL;
+    out->n_pools = out->pools[1] != NULL ? 2 : 1;
     return STATUS_SUCCESS;
 }
 
 /* Some of what a record holds may be gone: a model that the catalogue no longer has. */
 bool request_held(struct limiter *limiter, const struct engine_record *record, const char *model,
-                  struct span tenant, struct engine_resource **held)
+                  struct span tenant, bool make_room, struct engine_resource **held)
 {
     if (record->n_held > 0) {
         for (uint32_t i = 0; i < record->n_held; i++) {
@@ -131,7 +136,7 @@ bool request_held(struct limiter *limiter, const struct engine_record *record, c
     held[0] = limiter->models[place];
     held[1] = limiter->suite;
     /* Without room for its pool the tenant's own budget misses this report. */
-    if (!limiter_tenant_pool(limiter, tenant, true, &held[2])) {
+    if (!limiter_tenant_pool(limiter, tenant, make_room, &held[2])) {
         held[2] = NULL;
     }
     return true;

@@ -170,13 +170,18 @@ static const struct candidate *next_candidate(const struct plan *plan)
     return NULL;
 }
 
+bool plan_throttled(enum reason reason)
+{
+    return reason == REASON_TIER_THROTTLED || reason == REASON_TIER_THROTTLED_REQUESTS ||
+           reason == REASON_TIER_THROTTLED_DAILY;
+}
+
 /* Every model that may come back was throttled: the limiter knows how long each of them rests. */
 static bool all_throttled(const struct plan *plan)
 {
     for (size_t i = 0; i < plan->n_candidates; i++) {
         const struct candidate *c = &plan->candidates[i];
-        if (!c->out_for_good && c->out != REASON_TIER_THROTTLED &&
-            c->out != REASON_TIER_THROTTLED_DAILY) {
+        if (!c->out_for_good && !plan_throttled(c->out)) {
             return false;
         }
     }
@@ -232,6 +237,9 @@ bool plan_goes_on(struct router *router, struct plan *plan, struct status *s)
     if (!status_ok(mine)) {
         *s = mine;
         return false;
+    }
+    if (last->usage_partial && strcmp(router->config->replay, "never") == 0) {
+        return false; /* it may be answered, and paid for, where nobody hears it */
     }
     if (expired) {
         plan->n_attempts--; /* nothing was sent: ask for another grant */

@@ -7,7 +7,8 @@
 #include "loop/task.h"
 #include "router/router.h"
 
-#define EVENT_MOST (1u << 20) /* a payload part of Bedrock's is at most a million bytes */
+#define EVENT_MOST (1u << 20)  /* a payload part of Bedrock's is at most a million bytes */
+#define PIECE_MOST (64u << 10) /* of text that is gathered, unless it is one event's */
 #define BODY_MOST  (25u * 1000 * 1000)
 
 struct relay {
@@ -30,17 +31,52 @@ struct relay {
     uint32_t index;
     struct buf start;   /* of a raw block: the object it began with */
     struct buf partial; /* and the pieces of its input */
-    struct buf piece;   /* the text of the event at hand, NUL-terminated */
+    struct buf piece;   /* text of it that arrived together and has not gone out yet */
 };
 
-static struct status put(struct relay *r, Router__GenerateResponse__EventCase what,
-                         void *event) PARKS
+static struct status put_now(struct relay *r, Router__GenerateResponse__EventCase what,
+                             void *event) PARKS
 {
     Router__GenerateResponse response = ROUTER__GENERATE_RESPONSE__INIT;
     response.event_case = what;
     response.text_delta = event; /* a union of pointers */
     r->attempt->output_sent |= what != ROUTER__GENERATE_RESPONSE__EVENT_ADMITTED;
     return r->sink->put(r->sink, &response);
+}
+
+static ProtobufCBinaryData binary(struct span bytes)
+{
+    return (ProtobufCBinaryData){bytes.len, (uint8_t *)bytes.at};
+}
+
+static struct status put_piece(struct relay *r) PARKS
+{
+    struct span text = buf_span(&r->piece);
+    if (text.len == 0) {
+        return STATUS_SUCCESS;
+    }
+    bool nul = span_find_char(text, '\0') != SPAN_MISSING;
+    Router__ThinkingDelta thinking = ROUTER__THINKING_DELTA__INIT;
+    Router__TextDelta answer = ROUTER__TEXT_DELTA__INIT;
+    bool thinks = r->type == ROUTER__BLOCK_TYPE__BLOCK_TYPE_THINKING;
+    thinking.index = answer.index = r->index;
+    if (nul) {
+        thinking.text_bytes = answer.text_bytes = binary(text);
+    } else {
+        thinking.text = answer.text = (char *)buf_cstr(&r->piece);
+    }
+    struct status s = thinks
+                          ? put_now(r, ROUTER__GENERATE_RESPONSE__EVENT_THINKING_DELTA, &thinking)
+                          : put_now(r, ROUTER__GENERATE_RESPONSE__EVENT_TEXT_DELTA, &answer);
+    buf_reset(&r->piece);
+    return s;
+}
+
+static struct status put(struct relay *r, Router__GenerateResponse__EventCase what,
+                         void *event) PARKS
+{
+    TRY(put_piece(r));
+    return put_now(r, what, event);
 }
 
 static void first_token(struct relay *r)
@@ -85,42 +121,26 @@ static void take_usage(struct relay *r, const struct json *usage)
 
 /* --- blocks ----------------------------------------------------------------------------------- */
 
-static ProtobufCBinaryData binary(struct span bytes)
-{
-    return (ProtobufCBinaryData){bytes.len, (uint8_t *)bytes.at};
-}
-
+/* Goes out with what arrived with it, in one event: what a message costs does not depend on its
+ * length, and a model's pieces often come several at once. */
 static struct status put_text(struct relay *r, struct span text) PARKS
 {
     if (text.len == 0) {
         return STATUS_SUCCESS;
     }
     first_token(r);
-    buf_reset(&r->piece);
-    buf_add_span(&r->piece, text);
-    bool nul = span_find_char(text, '\0') != SPAN_MISSING;
     if (r->type == ROUTER__BLOCK_TYPE__BLOCK_TYPE_THINKING) {
-        Router__ThinkingDelta delta = ROUTER__THINKING_DELTA__INIT;
-        delta.index = r->index;
-        if (nul) {
-            delta.text_bytes = binary(text);
-        } else {
-            delta.text = r->piece.at;
-        }
         hash_sha256_add(r->thinking, text);
         r->has_thinking = true;
-        return put(r, ROUTER__GENERATE_RESPONSE__EVENT_THINKING_DELTA, &delta);
-    }
-    Router__TextDelta delta = ROUTER__TEXT_DELTA__INIT;
-    delta.index = r->index;
-    if (nul) {
-        delta.text_bytes = binary(text);
     } else {
-        delta.text = r->piece.at;
+        hash_sha256_add(r->answer, text);
+        r->has_answer = true;
     }
-    hash_sha256_add(r->answer, text);
-    r->has_answer = true;
-    return put(r, ROUTER__GENERATE_RESPONSE__EVENT_TEXT_DELTA, &delta);
+    if (r->piece.len + text.len > PIECE_MOST) {
+        TRY(put_piece(r));
+    }
+    buf_add_span(&r->piece, text);
+    return STATUS_SUCCESS;
 }
 
 static struct status put_signature(struct relay *r, struct span signature) PARKS
@@ -164,22 +184,24 @@ static struct status put_raw(struct relay *r) PARKS
 {
     CLEANUP(json_drop) struct json *start = json_parse(buf_span(&r->start), NULL);
     CLEANUP(buf_clear) struct buf whole;
+    CLEANUP(buf_clear) struct buf member;
     buf_init(&whole, EVENT_MOST);
+    buf_init(&member, EVENT_MOST);
     struct json_writer w;
     json_writer_init(&w, &whole);
     json_begin_object(&w);
     struct span key;
     const struct json *value;
     for (size_t i = 0; json_member(start, i, &key, &value); i++) {
-        buf_reset(&r->piece);
-        buf_add_span(&r->piece, key);
-        json_key(&w, buf_cstr(&r->piece));
+        buf_reset(&member);
+        buf_add_span(&member, key);
+        json_key(&w, buf_cstr(&member));
         if (r->partial.len > 0 && span_eq(key, SPAN("input"))) {
             put_input(&w, buf_span(&r->partial));
         } else {
-            buf_reset(&r->piece);
-            json_add(&r->piece, value);
-            json_put_raw(&w, buf_span(&r->piece));
+            buf_reset(&member);
+            json_add(&member, value);
+            json_put_raw(&w, buf_span(&member));
         }
     }
     json_end_object(&w);
@@ -214,6 +236,7 @@ static Router__BlockType type_of(struct span type)
 static struct status block_start(struct relay *r, const struct json *event) PARKS
 {
     const struct json *block = json_get(event, "content_block");
+    TRY(put_piece(r)); /* of the block before, should that have no end */
     r->index = (uint32_t)json_integer(json_get(event, "index"), 0);
     r->type = type_of(json_string(json_get(block, "type")));
     buf_reset(&r->start);
@@ -312,12 +335,12 @@ static void message_delta(struct relay *r, const struct json *event)
 
 static struct status take_event(struct relay *r, struct span text) PARKS
 {
-    struct json_error error;
-    CLEANUP(json_drop) struct json *event = json_parse(text, &error);
+    struct json_error slip;
+    CLEANUP(json_drop) struct json *event = json_parse(text, &slip);
     struct span type = json_string(json_get(event, "type"));
     if (event == NULL) {
         return status_of(REASON_PROTOCOL_ERROR,
-                         arena_printf(r->plan->arena, "an event is not JSON: %s", error.text));
+                         arena_printf(r->plan->arena, "an event is not JSON: %s", slip.text));
     }
     if (span_eq(type, SPAN("content_block_delta"))) {
         return block_delta(r, event);
@@ -338,8 +361,9 @@ static struct status take_event(struct relay *r, struct span text) PARKS
         r->attempt->metered_output =
             (uint64_t)json_integer(json_get(metrics, "outputTokenCount"), 0);
     } else if (span_eq(type, SPAN("error"))) {
-        struct span message = json_string(json_get(json_get(event, "error"), "message"));
-        return status_of(REASON_TIER_FAILED,
+        const struct json *error = json_get(event, "error");
+        struct span message = json_string(json_get(error, "message"));
+        return status_of(bedrock_classify(0, json_string(json_get(error, "type")), message),
                          arena_string(r->plan->arena, utf8_first(message, 512)));
     }
     return STATUS_SUCCESS; /* ping, and what does not exist yet */
@@ -350,6 +374,9 @@ static struct status read_events(struct relay *r, struct bedrock_call *call) PAR
     for (;;) {
         struct span event;
         struct status s = bedrock_stream_next(call, &event);
+        if (!status_ok(s) || event.len == 0) {
+            TRY(put_piece(r));
+        }
         if (r->stopped && (!status_ok(s) || event.len == 0)) {
             return STATUS_SUCCESS; /* the answer was complete: how the connection ends is no matter
                                     */
@@ -387,15 +414,22 @@ static struct status put_admitted(struct relay *r) PARKS
 static bool may_have_cost_more(const struct relay *r, const struct bedrock_reply *reply,
                                enum reason reason)
 {
-    static const enum reason refusals[] = {REASON_TIER_THROTTLED, REASON_TIER_THROTTLED_DAILY,
-                                           REASON_TIER_UNAVAILABLE, REASON_TIER_NOT_READY,
-                                           REASON_UPSTREAM_REJECTED};
-    for (size_t i = 0; i < ARRAY_LEN(refusals) && !r->began; i++) {
-        if (reason == refusals[i]) {
-            return false;
-        }
+    static const enum reason refusals[] = {REASON_TIER_UNAVAILABLE, REASON_TIER_NOT_READY,
+                                           REASON_UPSTREAM_REJECTED,
+                                           REASON_CONTEXT_WINDOW_EXCEEDED};
+    bool refused = plan_throttled(reason);
+    for (size_t i = 0; i < ARRAY_LEN(refusals); i++) {
+        refused |= reason == refusals[i];
+    }
+    if (refused && !r->began) {
+        return false;
     }
     return reply->dispatched && (reply->http_status == 200 || reply->http_status == 0);
+}
+
+static struct status before_wait(void *arg) PARKS
+{
+    return put_piece(arg);
 }
 
 static struct status exchange(struct relay *r, struct span body) PARKS
@@ -408,6 +442,8 @@ static struct status exchange(struct relay *r, struct span body) PARKS
         .connect_ms = config->connect_wait,
         .first_byte_ms = config->first_byte_wait,
         .idle_ms = config->stall_wait,
+        .before_wait = before_wait,
+        .arg = r,
     };
     CLEANUP(bedrock_close) struct bedrock_call *call = NULL;
     struct status s = bedrock_invoke_stream(r->router->bedrock, &request, &call);
@@ -511,7 +547,7 @@ struct status relay(struct router *router, struct plan *plan, struct grant *gran
     buf_init(&body, BODY_MOST);
     buf_init(&r.start, EVENT_MOST);
     buf_init(&r.partial, EVENT_MOST);
-    buf_init(&r.piece, EVENT_MOST);
+    buf_init(&r.piece, PIECE_MOST + 2 * EVENT_MOST);
     *attempt =
         (struct attempt){.candidate = grant->candidate, .number = (uint32_t)plan->n_attempts};
     router__completed__init(completed);

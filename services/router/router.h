@@ -139,6 +139,9 @@ void plan_drop(struct plan **plan); /* for CLEANUP: gives the catalogue back */
  * of the reason only. Parks for fallback_wait or the backoff between rounds. */
 bool plan_goes_on(struct router *router, struct plan *plan, struct status *s) PARKS;
 
+/* One of the model's quotas is used up. */
+bool plan_throttled(enum reason reason);
+
 /* The account so far. In arena. */
 Router__CallMetadata *plan_metadata(const struct plan *plan, struct arena *arena, uint64_t now_ms);
 

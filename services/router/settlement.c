@@ -11,6 +11,7 @@
 #define REPLY_ARENA  (256u << 10)
 #define REPORT_TRIES 5
 #define REPORT_MS    60000
+#define DAILY_MS     3600000
 
 /* A report outlives its call: everything it needs is its own. */
 struct report {
@@ -68,9 +69,8 @@ static Limiter__Outcome outcome_of(enum reason reason)
 {
     switch (reason_class(reason)) {
     case CLASS_TRY_NEXT_TIER:
-        return reason == REASON_TIER_THROTTLED || reason == REASON_TIER_THROTTLED_DAILY
-                   ? LIMITER__OUTCOME__OUTCOME_THROTTLED
-                   : LIMITER__OUTCOME__OUTCOME_FAILED;
+        return plan_throttled(reason) ? LIMITER__OUTCOME__OUTCOME_THROTTLED
+                                      : LIMITER__OUTCOME__OUTCOME_FAILED;
     case CLASS_SKIP_TIER:
         return reason == REASON_TIER_GONE ? LIMITER__OUTCOME__OUTCOME_GONE
                                           : LIMITER__OUTCOME__OUTCOME_CALLER;
@@ -84,6 +84,14 @@ static Limiter__Outcome outcome_of(enum reason reason)
                    reason == REASON_LEASE_LOST || reason == REASON_SHUTTING_DOWN
                ? LIMITER__OUTCOME__OUTCOME_CANCELLED
                : LIMITER__OUTCOME__OUTCOME_CALLER;
+}
+
+/* A quota of the day is not back in a minute, and the provider does not say when it is. */
+static uint64_t retry_of(const struct attempt *attempt)
+{
+    return attempt->reason == REASON_TIER_THROTTLED_DAILY && attempt->server_retry_ms < DAILY_MS
+               ? DAILY_MS
+               : attempt->server_retry_ms;
 }
 
 void limiter_complete(struct router *router, const struct plan *plan, const struct grant *grant,
@@ -110,7 +118,7 @@ void limiter_complete(struct router *router, const struct plan *plan, const stru
     request->usage_partial = attempt->usage_partial;
     request->outcome =
         attempt->reason == REASON_NONE ? LIMITER__OUTCOME__OUTCOME_OK : outcome_of(attempt->reason);
-    request->server_retry_ms = attempt->server_retry_ms;
+    request->server_retry_ms = retry_of(attempt);
     request->latency_ms = attempt->duration_ms;
     request->ttft_ms = attempt->ttft_ms;
     const ProtobufCEnumValue *row =

@@ -4,7 +4,10 @@
 
 static struct status stream_put(struct sink *sink, const Router__GenerateResponse *event)
 {
-    return rpc_send(CONTAINER_OF(sink, struct sink_stream, sink)->rpc, event);
+    struct rpc *rpc = CONTAINER_OF(sink, struct sink_stream, sink)->rpc;
+    return event->event_case == ROUTER__GENERATE_RESPONSE__EVENT_COMPLETED
+               ? rpc_send_last(rpc, event)
+               : rpc_send(rpc, event);
 }
 
 void sink_stream_init(struct sink_stream *sink, struct rpc *rpc)

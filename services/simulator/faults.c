@@ -75,6 +75,7 @@ static const struct sheet_key keys[] = {
     KEY(FOR_STATUS, text, "kind", kind, "1..64"),
     KEY(FOR_STATUS, text, "error", error, "1..128"),
     KEY(FOR_STATUS | FOR_EXCEPTION, text, "message", message, "0..4096"),
+    KEY(FOR_STATUS, count, "original", fault.original, "400..599"),
     KEY(FOR_STATUS, duration, "retry_after", fault.retry_after_ms, "0s..24h"),
     KEY(FOR_STATUS, duration, "amz_retry_after", fault.amz_retry_after_ms, "0s..24h"),
     KEY(FOR_EXCEPTION, choice, "type", type, TYPES),

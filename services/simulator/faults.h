@@ -16,7 +16,8 @@
  * action     its keys
  * status     code; kind: one of those faults.def has for the code (429: tokens, requests, day,
  *            not_ready; 404: end_of_life, legacy; ...), absent: its first; message, error: instead
- *            of the real text and exception name; retry_after: a duration, sent as Retry-After in
+ *            of the real text and exception name; original: what a model error says its model
+ *            answered (500); retry_after: a duration, sent as Retry-After in
  *            whole seconds; amz_retry_after: sent as x-amz-retry-after in milliseconds
  * retired    none: the 404 of a model that reached its end of life
  * exception  type: a member of the stream's union (throttlingException, ...), or "error" for a
@@ -81,6 +82,7 @@ struct fault {
     enum fault_action action;
     struct refusal refusal; /* of STATUS and EXCEPTION; a frame's type begins in lower case */
     bool unmodelled;        /* EXCEPTION: a frame that no model describes */
+    uint64_t original;      /* STATUS: of a model error, 0: 500 */
     uint64_t retry_after_ms;
     uint64_t amz_retry_after_ms;
     uint64_t after; /* events or tokens */

@@ -2,42 +2,42 @@
 
 #include "base/check.h"
 
-static const struct generation claude_3_5 = {
+static const struct model_generation claude_3_5 = {
     .prefill = true,
     .tokens_percent = 100,
 };
-static const struct generation claude_3_7 = {
+static const struct model_generation claude_3_7 = {
     .thinking = THINKS_BY_BUDGET,
     .prefill = true,
     .tokens_percent = 100,
 };
-static const struct generation claude_4 = {
+static const struct model_generation claude_4 = {
     .thinking = THINKS_BY_BUDGET,
     .prefill = true,
     .repeats_input = true,
     .tokens_percent = 100,
 };
-static const struct generation claude_4_5 = {
+static const struct model_generation claude_4_5 = {
     .thinking = THINKS_BY_BUDGET,
     .sampling = SAMPLES_BY_ONE,
     .prefill = true,
     .repeats_input = true,
     .tokens_percent = 100,
 };
-static const struct generation claude_4_6 = {
+static const struct model_generation claude_4_6 = {
     .thinking = THINKS_BOTH,
     .sampling = SAMPLES_BY_ONE,
     .repeats_input = true,
     .tokens_percent = 100,
 };
-static const struct generation since_4_7 = {
+static const struct model_generation since_4_7 = {
     .thinking = THINKS_ADAPTIVE,
     .sampling = SAMPLES_ALONE,
     .hides_thinking = true,
     .repeats_input = true,
     .tokens_percent = 130,
 };
-static const struct generation since_5_5 = {
+static const struct model_generation since_5_5 = {
     .thinking = THINKS_ADAPTIVE,
     .sampling = SAMPLES_ALONE,
     .hides_thinking = true,

@@ -25,7 +25,7 @@ enum model_sampling {
     SAMPLES_ALONE,  /* temperature, top_p and top_k are refused */
 };
 
-struct generation {
+struct model_generation {
     enum model_thinking thinking;
     enum model_sampling sampling;
     bool prefill;            /* the last message may be the assistant's */
@@ -39,7 +39,7 @@ struct generation {
 struct model {
     const char *id;   /* base id */
     const char *name; /* as replies have it */
-    const struct generation *generation;
+    const struct model_generation *generation;
     bool profile_only; /* the base id is not served on demand */
     bool global;       /* has a "global." profile */
     uint32_t max_output;

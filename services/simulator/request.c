@@ -155,7 +155,7 @@ static struct refusal check_thinking_members(const struct json *thinking, struct
 static struct refusal check_thinking(const struct json *body, struct arena *arena,
                                      struct request *out)
 {
-    const struct generation *generation = out->model->generation;
+    const struct model_generation *generation = out->model->generation;
     const struct json *thinking = json_get(body, "thinking");
     struct span type = json_string(json_get(thinking, "type"));
     struct span display = json_string(json_get(thinking, "display"));
@@ -201,7 +201,7 @@ static struct refusal check_sampling(const struct json *body, struct arena *aren
                                      struct request *out)
 {
     (void)arena;
-    const struct generation *generation = out->model->generation;
+    const struct model_generation *generation = out->model->generation;
     const struct json *temperature = json_get(body, "temperature");
     const struct json *top_p = json_get(body, "top_p");
     const struct json *top_k = json_get(body, "top_k");

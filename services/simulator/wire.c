@@ -51,7 +51,7 @@ static void put(struct json_writer *w, const char *key, const char *value)
 }
 
 /* {"message": ...}, and what two exceptions have besides. */
-static void add_error(struct buf *out, const struct refusal *refusal)
+static void add_error(struct buf *out, const struct refusal *refusal, uint64_t original)
 {
     struct json_writer w;
     bool model = strcmp(refusal->error, "ModelErrorException") == 0;
@@ -61,7 +61,7 @@ static void add_error(struct buf *out, const struct refusal *refusal)
     put(&w, "message", refusal->message);
     if (model || stream) {
         json_key(&w, "originalStatusCode");
-        json_put_integer(&w, 500);
+        json_put_integer(&w, original > 0 ? (int64_t)original : 500);
         put(&w, model ? "resourceName" : "originalMessage", model ? "simulated" : refusal->message);
     }
     json_end_object(&w);
@@ -91,7 +91,7 @@ void wire_refuse(struct http_exchange *exchange, const struct refusal *refusal,
         wire_add_count(&headers, "x-amz-retry-after", fault->amz_retry_after_ms);
     }
     if (refusal->message != NULL) {
-        add_error(&body, refusal);
+        add_error(&body, refusal, fault != NULL ? fault->original : 0);
     } else {
         buf_add_str(&body, UNKNOWN_OPERATION);
     }
@@ -149,6 +149,6 @@ void wire_add_exception(struct buf *frame, const struct refusal *refusal, bool u
     };
     CLEANUP(buf_clear) struct buf payload;
     buf_init(&payload, ERROR_MOST);
-    add_error(&payload, refusal);
+    add_error(&payload, refusal, 0);
     eventstream_encode(frame, headers, ARRAY_LEN(headers), buf_span(&payload));
 }

@@ -70,7 +70,12 @@ direction() {
 
 program=$ours/interop_server start interop
 our_server=$address
-"$theirs/interop_server" "$folder/their_server" >"$folder/their_server.log" 2>&1 &
+# Theirs does not end well when it is told to.
+(
+    trap 'kill $!; exit 0' TERM
+    "$theirs/interop_server" "$folder/their_server" >"$folder/their_server.log" 2>&1 &
+    wait
+) &
 pids+=($!)
 for ((i = 0; i < 200; i++)); do
     [ -s "$folder/their_server" ] && break

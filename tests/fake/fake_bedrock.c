@@ -116,11 +116,14 @@ static struct status send_stream(struct http_exchange *exchange,
         {SPAN("x-amzn-RequestId"), SPAN("request-1")},
     };
     http_reply_start(exchange, 200, headers, ARRAY_LEN(headers));
+    CLEANUP(buf_clear) struct buf frames;
+    buf_init(&frames, FRAME_MOST);
     for (size_t i = 0; reply->events != NULL && reply->events[i] != NULL; i++) {
-        CLEANUP(buf_clear) struct buf frame;
-        buf_init(&frame, FRAME_MOST);
-        add_chunk(&frame, reply->events[i]);
-        TRY(http_reply_write(exchange, buf_span(&frame)));
+        add_chunk(&frames, reply->events[i]);
+        if (!reply->together || reply->events[i + 1] == NULL) {
+            TRY(http_reply_write(exchange, buf_span(&frames)));
+            buf_reset(&frames);
+        }
     }
     return end_stream(exchange, reply);
 }

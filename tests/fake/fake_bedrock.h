@@ -14,6 +14,7 @@ struct fake_reply {
     const char *message;       /* its text */
     const char *retry_after;   /* a header of an error; NULL: none */
     const char *const *events; /* inner events, NULL at the end */
+    bool together;             /* they are sent in one piece */
     enum fake_ending {
         FAKE_END,    /* of the HTTP body */
         FAKE_RESET,  /* of the connection */

@@ -2,7 +2,8 @@
 # suite.sh -- the suite's processes for shell tests, and TAP. Sourced.
 #
 # suite_start: all four on free ports of 127.0.0.1; their addresses are in $simulator, $limiter,
-# $router and $analyzer. What was started is stopped when the script ends, whichever way.
+# $router and $analyzer. What was started is stopped when the script ends, whichever way, and must
+# end well.
 
 bin=${PRISM_BIN:-out/release/bin}
 folder=$(mktemp -d "${PRISM_OUT:-out/release}/scenario.XXXXXX")
@@ -17,7 +18,7 @@ suite_stop() {
     local i
     for ((i = ${#pids[@]} - 1; i >= 0; i--)); do
         kill "${pids[i]}" 2>/dev/null
-        wait "${pids[i]}" || echo "# process ${pids[i]} ended with $?"
+        wait "${pids[i]}" || { echo "# process ${pids[i]} ended with $?"; failed=$((failed + 1)); }
     done
     pids=()
 }
@@ -28,6 +29,7 @@ finish() {
         rm -rf "$folder"
     else
         echo "# logs are kept in $folder"
+        exit 1
     fi
 }
 trap finish EXIT

@@ -1,83 +1,26 @@
-/* Generate with everything going wrong, one thing a run: an answer or a clear error, one settlement
- * a grant, one log line a call, and nothing left. */
+/* Generate and GenerateOnce with everything going wrong, one thing a run: an answer or a clear
+ * error, one settlement a grant, one call record and one log line a call, and nothing left. */
 #include "fault_walk.h"
+#include "generation.h"
 #include "small_suite.h"
 
 #define PROMPT "Passwords are stored in plain text."
 
-#define CALL_ARENA   (8u << 20)
 #define DEADLINE_MS  20000
 #define CALLERS_MOST 2
-
-struct caller {
-    struct world *world;
-    struct task *task; /* while its call runs */
-    struct status status;
-};
 
 struct world {
     struct small_suite suite;
     struct small_account account;
     const char *faults; /* what the models do in each run anyway */
-    struct caller callers[CALLERS_MOST];
+    bool once;          /* GenerateOnce */
+    struct generation callers[CALLERS_MOST];
     size_t n_callers;
     size_t good; /* calls that were answered */
     size_t settled;
+    size_t recorded;
     size_t failed, cancelled, dropped;
 };
-
-static void fill(Router__Generation *g, Router__Message *message, Router__ContentBlock *block,
-                 Router__Message **messages, Router__ContentBlock **blocks)
-{
-    router__generation__init(g);
-    router__message__init(message);
-    router__content_block__init(block);
-    block->block_case = ROUTER__CONTENT_BLOCK__BLOCK_TEXT;
-    block->text = PROMPT;
-    blocks[0] = block;
-    message->role = ROUTER__ROLE__ROLE_USER;
-    message->n_content = 1;
-    message->content = blocks;
-    messages[0] = message;
-    g->n_messages = 1;
-    g->messages = messages;
-}
-
-static struct status listen_to(struct rpc_stream *stream, struct arena *arena) PARKS
-{
-    bool completed = false;
-    for (void *message;;) {
-        TRY(rpc_stream_recv(stream, arena, &message));
-        if (message == NULL) {
-            assert_true(completed);
-            return STATUS_SUCCESS;
-        }
-        const Router__GenerateResponse *event = message;
-        completed = event->event_case == ROUTER__GENERATE_RESPONSE__EVENT_COMPLETED;
-    }
-}
-
-static void call(void *arg) PARKS
-{
-    struct caller *caller = arg;
-    CLEANUP(arena_drop) struct arena *arena = arena_new(CALL_ARENA);
-    Router__GenerateRequest request = ROUTER__GENERATE_REQUEST__INIT;
-    Router__Generation g;
-    Router__Message message, *messages[1];
-    Router__ContentBlock block, *blocks[1];
-    struct rpc_stream *stream = NULL;
-    fill(&g, &message, &block, messages, blocks);
-    request.generation = &g;
-    caller->task = task_self();
-    task_set_deadline(loop_now_ms(task_loop()) + DEADLINE_MS);
-    caller->status = rpc_open(caller->world->suite.to_router, &router__router_service__descriptor,
-                              "Generate", &request, &stream);
-    if (status_ok(caller->status)) {
-        caller->status = listen_to(stream, arena);
-    }
-    rpc_stream_close(&stream);
-    caller->task = NULL;
-}
 
 static void run(void *arg) PARKS
 {
@@ -87,8 +30,12 @@ static void run(void *arg) PARKS
     small_suite_begin(&w->suite, &w->account);
     group_init(&group);
     for (size_t i = 0; i < w->n_callers; i++) {
-        w->callers[i] = (struct caller){.world = w};
-        group_spawn(&group, "caller", call, &w->callers[i]);
+        w->callers[i] = (struct generation){.router = w->suite.to_router,
+                                            .once = w->once,
+                                            .bare = true,
+                                            .prompt = PROMPT,
+                                            .deadline_ms = DEADLINE_MS};
+        generation_spawn(&w->callers[i], &group);
     }
     assert_status_ok(group_wait(&group));
 }
@@ -98,9 +45,15 @@ static void judge(void *arg) PARKS
     struct world *w = arg;
     small_suite_judge(&w->suite, &w->account);
     w->settled += w->account.settled;
+    w->recorded += w->account.recorded;
     for (size_t i = 0; i < w->n_callers; i++) {
-        assert_int_not_equal(w->callers[i].status.code, STATUS_DEADLINE_EXCEEDED);
-        w->good += status_ok(w->callers[i].status);
+        struct generation *caller = &w->callers[i];
+        assert_int_not_equal(caller->status.code, STATUS_DEADLINE_EXCEEDED);
+        if (status_ok(caller->status)) {
+            assert_true(caller->nothing_behind && caller->text.len > 0);
+            w->good++;
+        }
+        generation_clear(caller);
     }
 }
 
@@ -134,8 +87,9 @@ static void cut_limiter(void *arg)
 
 static void walk(struct world *w, const char *faults, size_t n_callers) PARKS
 {
-    struct fault_walk handler = {"Generate", {"Generate"}, run, judge, w};
-    struct fault_walk behind = {"Generate", {"Generate", "report"}, run, judge, w};
+    const char *method = w->once ? "GenerateOnce" : "Generate";
+    struct fault_walk handler = {method, {method}, run, judge, w};
+    struct fault_walk behind = {method, {method, "report"}, run, judge, w};
     w->faults = faults;
     w->n_callers = n_callers;
     w->good = 0;
@@ -163,26 +117,42 @@ static const char two_fail[] =
     "  - {model: us.anthropic.claude-sonnet-4-6, action: status, code: 429}\n"
     "  - {model: us.anthropic.claude-sonnet-5, action: truncate, after: 6}\n";
 
-task_test_real(generate_survives_every_fault)
+static void walk_all(bool once) PARKS
 {
-    struct world w = {0};
+    struct world w = {.once = once};
     small_suite_start(&w.suite, &(struct small_suite_options){
                                     .analyzer = true,
                                     .flags[SUITE_LIMITER] = "--suite-concurrency=1",
                                 });
     walk(&w, "", 1);
-    walk_records(&w);
+    if (!once) {
+        walk_records(&w);
+    }
     walk(&w, two_fail, 1);
     walk(&w, "", 2); /* one waits for the other */
-    print_message("# fault walk Generate: %zu ops failed, %zu cancels, %zu drops, %zu grants\n",
-                  w.failed, w.cancelled, w.dropped, w.settled);
+    print_message(
+        "# fault walk %s: %zu ops failed, %zu cancels, %zu drops; %zu grants, each settled "
+        "once; %zu call records\n",
+        once ? "GenerateOnce" : "Generate", w.failed, w.cancelled, w.dropped, w.settled,
+        w.recorded);
     small_suite_stop(&w.suite);
+}
+
+task_test_real(generate_survives_every_fault)
+{
+    walk_all(false);
+}
+
+task_test_real(generate_once_survives_every_fault)
+{
+    walk_all(true);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         FAULT_WALK_TEST(generate_survives_every_fault),
+        FAULT_WALK_TEST(generate_once_survives_every_fault),
     };
     return cmocka_run_group_tests_name(__FILE__, tests, NULL, NULL);
 }

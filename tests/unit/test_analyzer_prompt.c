@@ -95,18 +95,20 @@ static void test_invisible_characters_are_taken_out_and_counted(void **state)
     (void)state;
     static const struct {
         struct span text;
-        size_t removed;
+        size_t removed, first;
         const char *data;
     } cases[] = {
-        {SPAN("plain\ttext\r\n"), 0, "plain\ttext\r\n"},
-        {SPAN("zero\xe2\x80\x8bwidth\xef\xbb\xbf"), 2, "zerowidth"},
+        {SPAN("plain\ttext\r\n"), 0, 0, "plain\ttext\r\n"},
+        {SPAN("zero\xe2\x80\x8bwidth\xef\xbb\xbf"), 2, 4, "zerowidth"},
+        {SPAN("a \xe2\x80\x8b\xe2\x80\x9cquote\xe2\x80\x9d"), 1, 2,
+         "a \xe2\x80\x9cquote\xe2\x80\x9d"},
         {SPAN("\xe2\x80\xae"
               "bidi\xe2\x81\xa6 isolate\xe2\x81\xa9"),
-         3, "bidi isolate"},
-        {SPAN("tags\xf3\xa0\x81\x88\xf3\xa0\x81\x89"), 2, "tags"},
-        {SPAN("bell\x07 escape\x1b[31m"), 2, "bell escape[31m"},
-        {SPAN("soft\xc2\xadhyphen"), 1, "softhyphen"},
-        {SPAN("caf\xc3\xa9 \xf0\x9f\x98\x80"), 0, "caf\xc3\xa9 \xf0\x9f\x98\x80"},
+         3, 0, "bidi isolate"},
+        {SPAN("tags\xf3\xa0\x81\x88\xf3\xa0\x81\x89"), 2, 4, "tags"},
+        {SPAN("bell\x07 escape\x1b[31m"), 2, 4, "bell escape[31m"},
+        {SPAN("soft\xc2\xadhyphen"), 1, 4, "softhyphen"},
+        {SPAN("caf\xc3\xa9 \xf0\x9f\x98\x80"), 0, 0, "caf\xc3\xa9 \xf0\x9f\x98\x80"},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         CLEANUP(arena_drop) struct arena *arena = arena_new(ARENA_SIZE);
@@ -114,6 +116,7 @@ static void test_invisible_characters_are_taken_out_and_counted(void **state)
         struct prompt prompt;
         prompt_build(&input, arena, &prompt);
         assert_int_equal(prompt.removed, cases[i].removed);
+        assert_int_equal(prompt.first_removed, cases[i].first);
         assert_span(prompt.data, span_str(cases[i].data));
     }
 }

@@ -348,6 +348,37 @@ static void add_metadata(struct arena *arena, Analyzer__SectionResult *result, u
     result->metadata = m;
 }
 
+static void test_a_result_fits_a_message_whatever_was_thought(void **state)
+{
+    (void)state;
+    CLEANUP(arena_drop) struct arena *arena = arena_new(64u << 20);
+    Analyzer__SectionResult *result = new_result(arena, "s0001", ANALYZER__OUTCOME__OUTCOME_OK, 1);
+    Analyzer__ThinkingTrace *traces[10];
+    char *thought = arena_alloc(arena, (1u << 20) + 1);
+    memset(thought, 't', 1u << 20);
+    thought[1u << 20] = '\0';
+    for (uint32_t i = 0; i < ARRAY_LEN(traces); i++) {
+        Router__ContentBlock *block = ARENA_NEW(arena, Router__ContentBlock);
+        router__content_block__init(block);
+        block->block_case = ROUTER__CONTENT_BLOCK__BLOCK_THINKING;
+        block->thinking = ARENA_NEW(arena, Router__ThinkingBlock);
+        router__thinking_block__init(block->thinking);
+        block->thinking->text = thought;
+        traces[i] = ARENA_NEW(arena, Analyzer__ThinkingTrace);
+        analyzer__thinking_trace__init(traces[i]);
+        traces[i]->attempt = i + 1;
+        traces[i]->blocks = ARENA_NEW(arena, Router__ContentBlock *);
+        traces[i]->blocks[0] = block;
+        traces[i]->n_blocks = 1;
+    }
+    result->thinking = traces;
+    result->n_thinking = ARRAY_LEN(traces);
+    result_bound(result);
+    assert_int_equal(result->n_thinking, 2);
+    assert_int_equal(result->thinking[0]->attempt, 9);
+    assert_true(analyzer__section_result__get_packed_size(result) <= RESULT_MOST);
+}
+
 static void test_levels_and_findings_are_counted(void **state)
 {
     (void)state;
@@ -444,6 +475,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_evidence_is_sought_in_linear_time),
     cmocka_unit_test(test_evidence_that_is_nowhere_stays_unverified),
     cmocka_unit_test(test_evidence_moves_to_the_text_with_its_hidden_characters),
+    cmocka_unit_test(test_a_result_fits_a_message_whatever_was_thought),
     cmocka_unit_test(test_levels_and_findings_are_counted),
     cmocka_unit_test(test_the_top_findings_are_the_gravest_verified),
     cmocka_unit_test(test_nothing_rolls_up_to_nothing),

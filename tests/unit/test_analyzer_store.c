@@ -3,6 +3,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "analyzer/result.h"
 #include "analyzer/store.h"
 #include "base/utf8.h"
 #include "task_test.h"
@@ -161,6 +162,11 @@ static Analyzer__SectionResult *new_result(struct fixture *f, uint32_t index,
     result->outcome = outcome;
     result->risk_level = outcome == ANALYZER__OUTCOME__OUTCOME_OK ? 4 : 0;
     result->findings = ARENA_ARRAY(f->arena, Analyzer__Finding *, 64);
+    if (!result_has_answer(result)) {
+        result->error = ARENA_NEW(f->arena, Google__Rpc__Status);
+        google__rpc__status__init(result->error);
+        result->error->message = result->section_id;
+    }
     return result;
 }
 
@@ -588,11 +594,14 @@ task_test_real(a_task_ends_with_its_last_section)
     static const struct {
         Analyzer__Outcome outcomes[2];
         Analyzer__Task__State ended;
+        const char *why;
     } cases[] = {
-        {{ANALYZER__OUTCOME__OUTCOME_OK, ANALYZER__OUTCOME__OUTCOME_REPAIRED}, SUCCEEDED},
-        {{ANALYZER__OUTCOME__OUTCOME_FAILED, ANALYZER__OUTCOME__OUTCOME_OK}, FAILED},
-        {{ANALYZER__OUTCOME__OUTCOME_OK, ANALYZER__OUTCOME__OUTCOME_UNPARSEABLE}, FAILED},
-        {{ANALYZER__OUTCOME__OUTCOME_REFUSED, ANALYZER__OUTCOME__OUTCOME_TRUNCATED}, FAILED},
+        {{ANALYZER__OUTCOME__OUTCOME_OK, ANALYZER__OUTCOME__OUTCOME_REPAIRED}, SUCCEEDED, NULL},
+        {{ANALYZER__OUTCOME__OUTCOME_FAILED, ANALYZER__OUTCOME__OUTCOME_OK}, FAILED, "s0001"},
+        {{ANALYZER__OUTCOME__OUTCOME_OK, ANALYZER__OUTCOME__OUTCOME_UNPARSEABLE}, FAILED, "s0002"},
+        {{ANALYZER__OUTCOME__OUTCOME_REFUSED, ANALYZER__OUTCOME__OUTCOME_TRUNCATED},
+         FAILED,
+         "s0001"},
     };
     struct fixture f;
     start(&f);
@@ -612,6 +621,11 @@ task_test_real(a_task_ends_with_its_last_section)
         assert_int_equal(task->result->totals->total_ms, 7000);
         assert_int_equal(task->result->n_sections, 2);
         assert_int_equal(task->result->sections[1]->outcome, cases[i].outcomes[1]);
+        if (cases[i].why != NULL) {
+            assert_string_equal(task->error->message, cases[i].why);
+        } else {
+            assert_null(task->error);
+        }
         struct events e = events_of(&f, id);
         assert_int_equal(e.n, 4 + 2 + 2);
         assert_int_equal(e.state, cases[i].ended);

@@ -41,7 +41,9 @@ static const struct {
     {429, "ThrottlingException", "Too many tokens per day, please wait before trying again.",
      REASON_TIER_THROTTLED_DAILY},
     {0, "throttlingException", "Too many requests, please wait before trying again.",
-     REASON_TIER_THROTTLED},
+     REASON_TIER_THROTTLED_REQUESTS},
+    {0, "rate_limit_error", "", REASON_TIER_THROTTLED},
+    {0, "invalid_request_error", "", REASON_UPSTREAM_REJECTED},
     {429, "", "", REASON_TIER_THROTTLED},
     {429, "ModelNotReadyException", "", REASON_TIER_NOT_READY},
     {400, "ServiceQuotaExceededException", "", REASON_TIER_THROTTLED},
@@ -216,7 +218,7 @@ task_test_real(test_observed_errors_have_their_reason)
         enum reason reason;
     } wanted[] = {
         {"bedrock-429-throttling-tokens", REASON_TIER_THROTTLED},
-        {"bedrock-429-throttling-requests", REASON_TIER_THROTTLED},
+        {"bedrock-429-throttling-requests", REASON_TIER_THROTTLED_REQUESTS},
         {"bedrock-429-throttling-daily", REASON_TIER_THROTTLED_DAILY},
         {"bedrock-400-on-demand-unsupported", REASON_TIER_MISCONFIGURED},
         {"bedrock-403-no-model-access", REASON_TIER_REFUSED},

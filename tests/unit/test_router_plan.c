@@ -42,6 +42,7 @@ static void start(struct fixture *f)
         .config = {.bedrock_region = "",
                    .max_attempts = 10,
                    .max_content_tokens = 6192,
+                   .replay = "next",
                    .backoff = 5000,
                    .backoff_most = 40000},
         .arena = arena_new(ARENA_SIZE),

@@ -65,9 +65,9 @@ task_test_real(events_come_in_order_and_bytes_as_they_were)
                      DONE("end_turn", "'output_tokens':9"), END, NULL)});
     assert_status_ok(router_fixture_generate(&f));
     assert_log(&f, "admitted 1 first\n"
-                   "start 0 thinking\nthinks hm\nthinks  \xc3\xa9\nsigns EqQB+/w==\nstop 0\n"
+                   "start 0 thinking\nthinks hm \xc3\xa9\nsigns EqQB+/w==\nstop 0\n"
                    "start 1 redacted\nhides b3Bh+/cXVl==\nstop 1\n"
-                   "start 2 text\nsays Hel\nsays lo \"x\"\nstop 2\n"
+                   "start 2 text\nsays Hello \"x\"\nstop 2\n"
                    "completed end_turn\n");
     assert_span(f.bedrock.target,
                 SPAN("/model/us.anthropic.first-v1%3A0/invoke-with-response-stream"));
@@ -163,12 +163,31 @@ task_test_real(text_with_u0000_comes_as_bytes)
     struct router_fixture f;
     router_fixture_start(&f);
     REPLIES(&f, {.events = router_fixture_events(
-                     &f, BEGIN, THINKING, THINKS("a\\u0000b"), THINKS("c"), STOP(0), TEXT(1),
-                     SAYS(1, "d"), SAYS(1, "\\u0000"), STOP(1),
+                     &f, BEGIN, THINKING, THINKS("a\\u0000b"), STOP(0), TEXT(1), SAYS(1, "d"),
+                     STOP(1), TEXT(2), SAYS(2, "\\u0000"), STOP(2),
                      DONE("end_turn", "'output_tokens':9"), END, NULL)});
     assert_status_ok(router_fixture_generate(&f));
-    assert_log(&f, "admitted 1 first\nstart 0 thinking\nthinks bytes a<U+0000>b\nthinks c\nstop 0\n"
-                   "start 1 text\nsays d\nsays bytes <U+0000>\nstop 1\ncompleted end_turn\n");
+    assert_log(&f, "admitted 1 first\nstart 0 thinking\nthinks bytes a<U+0000>b\nstop 0\n"
+                   "start 1 text\nsays d\nstop 1\nstart 2 text\nsays bytes <U+0000>\nstop 2\n"
+                   "completed end_turn\n");
+    router_fixture_stop(&f);
+}
+
+task_test_real(pieces_that_arrive_together_leave_together)
+{
+    struct router_fixture f;
+    router_fixture_start(&f);
+    REPLIES(&f, {.events = router_fixture_events(
+                     &f, BEGIN, THINKING, THINKS("so"), "{'type':'ping'}", THINKS(" be"),
+                     THINKS(" it"), STOP(0), TEXT(1), SAYS(1, "Hel"), SAYS(1, "lo"), STOP(1),
+                     TEXT(2), SAYS(2, "b"), SAYS(2, "\\u0000"), SAYS(2, "ye"), STOP(2),
+                     DONE("end_turn", "'output_tokens':9"), END, NULL),
+                 .together = true});
+    assert_status_ok(router_fixture_generate(&f));
+    assert_log(&f, "admitted 1 first\nstart 0 thinking\nthinks so be it\nstop 0\n"
+                   "start 1 text\nsays Hello\nstop 1\n"
+                   "start 2 text\nsays bytes b<U+0000>ye\nstop 2\ncompleted end_turn\n");
+    assert_int_equal(f.pieces, 3);
     router_fixture_stop(&f);
 }
 
@@ -803,6 +822,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(values_of_usage_are_cumulative_and_the_last_ones_count),
     cmocka_unit_test(other_blocks_come_whole),
     cmocka_unit_test(text_with_u0000_comes_as_bytes),
+    cmocka_unit_test(pieces_that_arrive_together_leave_together),
     cmocka_unit_test(stop_reasons_have_words_and_numbers),
     cmocka_unit_test(a_whole_answer_is_the_streams),
     cmocka_unit_test(a_broken_answer_is_void_and_the_next_tier_begins_anew),

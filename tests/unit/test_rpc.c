@@ -146,6 +146,27 @@ task_test_real(a_bidi_stream_goes_both_ways)
     fixture_stop(&f);
 }
 
+/* Together more than the memory of a call: each message has its own. */
+task_test_real(a_stream_may_be_as_long_as_it_likes)
+{
+    struct fixture f;
+    void *message;
+    fixture_start(&f, &(struct rpc_server_options){.arena_budget = 4u << 20});
+    CLEANUP(rpc_stream_close) struct rpc_stream *stream = NULL;
+    assert_status_ok(rpc_open(f.channel, LIMITER, "Attach", NULL, &stream));
+    char *session = arena_alloc(f.arena, (1u << 20) + 1);
+    memset(session, 's', 1u << 20);
+    for (int i = 0; i < 20; i++) {
+        CLEANUP(arena_drop) struct arena *arena = arena_new(4u << 20);
+        send_session(stream, session);
+        assert_status_ok(rpc_stream_recv(stream, arena, &message));
+        const Limiter__AttachResponse *response = message;
+        assert_int_equal(response->replies[0]->id.len, 1u << 20);
+    }
+    rpc_stream_close(&stream);
+    fixture_stop(&f);
+}
+
 /* --- client streams: Attach once more, as its table says -------------------------------------- */
 
 static struct status collect(struct rpc *rpc, const void *nothing)
@@ -530,6 +551,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_server_stream_delivers_in_order),
     cmocka_unit_test(a_call_refused_at_once_has_trailers_only),
     cmocka_unit_test(a_bidi_stream_goes_both_ways),
+    cmocka_unit_test(a_stream_may_be_as_long_as_it_likes),
     cmocka_unit_test(a_client_stream_ends_in_one_reply),
     cmocka_unit_test(unknown_and_unbuilt_methods_say_so_at_once),
     cmocka_unit_test(error_details_come_back_as_they_were),

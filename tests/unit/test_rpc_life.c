@@ -162,6 +162,39 @@ task_test_real(more_calls_than_allowed_are_told_to_come_back)
     fixture_stop(&f);
 }
 
+static struct rpc_stream *attach(struct fixture *f) PARKS
+{
+    struct rpc_stream *stream;
+    assert_status_ok(
+        rpc_open(f->channel, &limiter__limiter_service__descriptor, "Attach", NULL, &stream));
+    return stream;
+}
+
+task_test_real(streams_that_stand_take_no_calls_place)
+{
+    struct fixture f;
+    void *message;
+    fixture_start(&f, &(struct rpc_server_options){.max_inflight = 2});
+    struct rpc_stream *standing[2];
+    for (size_t i = 0; i < ARRAY_LEN(standing); i++) {
+        standing[i] = attach(&f);
+        fixture_until(&f.running, i + 1);
+    }
+    assert_int_equal(rpc_server_inflight(f.server), 0);
+    struct rpc_stream *third = attach(&f);
+    assert_status(rpc_stream_recv(third, f.arena, &message), REASON_OVERLOADED);
+    rpc_stream_close(&third);
+    assert_status_ok(fixture_dump(&f, "echo", "", NULL));
+    rpc_stream_close(&standing[0]);
+    fixture_until(&f.running, 1);
+    until_inflight(f.server, 0);
+    third = attach(&f);
+    fixture_until(&f.running, 2);
+    rpc_stream_close(&third);
+    rpc_stream_close(&standing[1]);
+    fixture_stop(&f);
+}
+
 task_test_real(a_mass_disconnect_leaves_no_call)
 {
     struct fixture f;
@@ -232,6 +265,52 @@ task_test_real(a_drain_lets_running_calls_end)
     assert_true(f.open);
     assert_status_ok(group_wait(&group));
     assert_status_ok(d.result);
+    fixture_stop(&f);
+}
+
+task_test_real(a_drain_does_not_wait_for_streams_that_stand)
+{
+    struct fixture f;
+    void *message;
+    fixture_start(&f, NULL);
+    struct rpc_stream *stream = attach(&f);
+    fixture_until(&f.running, 1);
+    uint64_t begin_ms = loop_now_ms(task_loop());
+    rpc_server_stop(f.server, 60000);
+    f.server = NULL;
+    assert_true(loop_now_ms(task_loop()) - begin_ms < 20000);
+    struct status s = rpc_stream_recv(stream, f.arena, &message);
+    assert_status(s, REASON_SHUTTING_DOWN);
+    assert_int_equal(s.code, STATUS_UNAVAILABLE);
+    rpc_stream_close(&stream);
+    fixture_stop(&f);
+}
+
+/* The first target comes up after a stream was opened on the second. */
+task_test_real(a_stream_knows_when_a_better_target_is_back)
+{
+    struct fixture f;
+    struct rpc_server *first;
+    char targets[80], address[32];
+    fixture_start(&f, NULL);
+    assert_status_ok(fixture_serve(&f, NULL, "127.0.0.1:0", &first));
+    snprintf(address, sizeof(address), "127.0.0.1:%u", rpc_server_port(first));
+    rpc_server_stop(first, 0);
+    snprintf(targets, sizeof(targets), "%s,%s", address, f.address);
+    rpc_channel_free(f.channel);
+    f.channel = rpc_channel_new(f.wire, &(struct rpc_channel_options){.targets = targets});
+    CLEANUP(rpc_stream_close) struct rpc_stream *stream = attach(&f);
+    assert_true(rpc_stream_preferred(stream));
+    assert_status_ok(fixture_serve(&f, NULL, address, &first));
+    for (int i = 0; i < 1000 && rpc_stream_preferred(stream); i++) {
+        assert_status_ok(task_sleep_ms(10));
+    }
+    assert_false(rpc_stream_preferred(stream));
+    rpc_stream_close(&stream);
+    stream = attach(&f);
+    assert_true(rpc_stream_preferred(stream));
+    rpc_stream_close(&stream);
+    rpc_server_stop(first, 0);
     fixture_stop(&f);
 }
 
@@ -332,9 +411,12 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_handler_learns_that_its_caller_left),
     cmocka_unit_test(a_reader_that_stops_reading_holds_the_sender),
     cmocka_unit_test(more_calls_than_allowed_are_told_to_come_back),
+    cmocka_unit_test(streams_that_stand_take_no_calls_place),
     cmocka_unit_test(a_mass_disconnect_leaves_no_call),
     cmocka_unit_test(calls_at_once_do_not_mix),
     cmocka_unit_test(a_drain_lets_running_calls_end),
+    cmocka_unit_test(a_drain_does_not_wait_for_streams_that_stand),
+    cmocka_unit_test(a_stream_knows_when_a_better_target_is_back),
     cmocka_unit_test(a_drain_ends_calls_that_outlast_it),
     cmocka_unit_test(a_port_in_use_is_said),
     cmocka_unit_test(the_first_target_that_is_there_is_called),
