@@ -134,8 +134,8 @@ void router_fixture_stop(struct router_fixture *f)
     rpc_channel_free(router->limiter);
     rpc_server_stop(f->limiter_server, 0);
     bedrock_free(router->bedrock);
-    http_client_free(router->http);
     credentials_free(router->credentials);
+    http_client_free(router->http);
     map_free(router->running);
     wire_stop(f->wire);
     fake_bedrock_stop(&f->bedrock);

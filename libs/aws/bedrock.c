@@ -213,11 +213,14 @@ static struct status sign(const struct credentials_values *who,
 }
 
 static struct status prepare(struct bedrock *bedrock, const struct bedrock_request *request,
-                             bool stream, struct arena *arena, struct outgoing *out) PARKS
+                             bool stream, struct bedrock_call *call) PARKS
 {
+    struct arena *arena = call->arena;
+    struct outgoing *out = &call->outgoing;
     struct credentials_values who;
     struct uri uri;
     TRY(credentials_get(bedrock->credentials, arena, &who));
+    call->reply.credentials = who.serial;
     const char *url =
         url_of(bedrock, request, stream ? "invoke-with-response-stream" : "invoke", arena);
     if (url == NULL || !uri_parse(span_str(url), &uri)) {
@@ -307,7 +310,7 @@ static struct status open_call(struct bedrock *bedrock, const struct bedrock_req
     buf_init(&call->body, ANSWER_MOST);
     *out = call;
 
-    TRY(prepare(bedrock, request, stream, call->arena, &call->outgoing));
+    TRY(prepare(bedrock, request, stream, call));
     call->reply.dispatched = true; /* unless the transport knows better */
     struct status s = http_open(bedrock->http, &call->outgoing.http, &call->http);
     if (!status_ok(s)) {

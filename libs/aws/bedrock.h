@@ -49,6 +49,7 @@ struct bedrock_reply {
     bool simulated;           /* the peer says it is the simulator (x-prism-simulated) */
     uint32_t server_retry_ms; /* Retry-After or x-amz-retry-after, 0: none */
     bool dispatched;          /* the request may have reached the service */
+    uint64_t credentials;     /* serial of those it was sent with */
 };
 
 /* Opens a stream: OK once the response's headers are there with 200. On failure *out is set too,

@@ -7,6 +7,7 @@
 #ifndef PRISM_BASE_CLOCK_H
 #define PRISM_BASE_CLOCK_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/buf.h"
@@ -19,5 +20,8 @@ uint64_t clock_wall_ns(void);
 
 /* "2026-01-02T03:04:05.678Z", UTC. */
 void clock_add_rfc3339(struct buf *out, uint64_t wall_ms);
+
+/* The same back, with any fraction or none. False when it is no such time. */
+bool clock_parse_rfc3339(struct span text, uint64_t *wall_ms);
 
 #endif

@@ -1,5 +1,3 @@
-#include "codec/json.h"
-
 #include <math.h>
 #include <stdio.h>
 
@@ -24,30 +22,11 @@
 #undef JSON_ARRAY
 #undef JSON_OBJECT
 
-#include "base/arena.h"
 #include "base/check.h"
 #include "base/utf8.h"
+#include "codec/json_tree.h"
 
 #define DIGITS_15_MOST 1.79769313486231e308 /* beyond it 15 digits may round up to infinity */
-
-struct json {
-    enum json_type type;
-    size_t count;    /* children */
-    struct span key; /* when it is an object's member */
-    union {
-        bool truth;
-        int64_t integer;
-        double real;
-        struct span string;
-        struct json *children;
-    };
-};
-
-/* The root and where everything below it lives. */
-struct tree {
-    struct json root;
-    struct arena *arena;
-};
 
 /* --- reading ---------------------------------------------------------------------------------- */
 
@@ -80,10 +59,6 @@ static bool bounded(struct span text, struct json_error *error)
 {
     size_t depth = 0, values = 1;
     bool in_string = false;
-    if (text.len > JSON_SIZE_MOST) {
-        fill_error(error, 0, 0, "too large");
-        return false;
-    }
     for (size_t i = 0; i < text.len; i++) {
         char c = text.at[i];
         if (in_string) {
@@ -154,31 +129,46 @@ static void convert(struct arena *arena, json_t *from, struct json *to)
     }
 }
 
-struct json *json_parse(struct span text, struct json_error *error)
+/* As the library reads it. */
+static bool read_any(struct span text, struct arena *arena, struct json *root,
+                     struct json_error *error)
 {
-    if (!bounded(text, error)) {
-        return NULL;
-    }
     json_error_t why;
     json_t *value = json_loadb(text.at != NULL ? text.at : "", text.len,
                                JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &why);
     if (value == NULL) {
         fill_error(error, (size_t)why.line, (size_t)why.column, why.text);
+        return false;
+    }
+    *root = (struct json){0}; /* an attempt at it may have gone before */
+    convert(arena, value, root);
+    json_decref(value);
+    return true;
+}
+
+struct json *json_parse(struct span text, struct json_error *error)
+{
+    if (text.len > JSON_SIZE_MOST) {
+        fill_error(error, 0, 0, "too large");
         return NULL;
     }
-    /* The budget is what `bounded` lets through: text, and a node and padding for each value. */
-    struct arena *arena = arena_new(text.len + JSON_VALUES_MOST * (sizeof(struct json) + 128));
-    struct tree *tree = ARENA_NEW(arena, struct tree);
+    /* For both readers' trees: text, and a node and padding for each value. */
+    struct arena *arena =
+        arena_new(2 * text.len + 2 * JSON_VALUES_MOST * (sizeof(struct json) + 128));
+    struct json_tree *tree = ARENA_NEW(arena, struct json_tree);
     tree->arena = arena;
-    convert(arena, value, &tree->root);
-    json_decref(value);
-    return &tree->root;
+    if (json_read_plain(text, arena, &tree->root) ||
+        (bounded(text, error) && read_any(text, arena, &tree->root, error))) {
+        return &tree->root;
+    }
+    arena_free(arena);
+    return NULL;
 }
 
 void json_free(struct json *root)
 {
     if (root != NULL) {
-        arena_free(CONTAINER_OF(root, struct tree, root)->arena);
+        arena_free(CONTAINER_OF(root, struct json_tree, root)->arena);
     }
 }
 

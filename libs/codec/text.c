@@ -28,38 +28,31 @@ void text_add_base64(struct buf *out, struct span bytes)
     buf_commit(out, len);
 }
 
+/* From '+' on: six bits plus one, 0 where the alphabet has no such letter. */
+static const uint8_t sextets['z' - '+' + 1] = {
+    63, 0,  0,  0,  64, 53, 54, 55, 56, 57, 58, 59, 60, 61, 62, 0,  0,  0,  0,  0,
+    0,  0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14, 15, 16, 17, 18,
+    19, 20, 21, 22, 23, 24, 25, 26, 0,  0,  0,  0,  0,  0,  27, 28, 29, 30, 31, 32,
+    33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 52,
+};
+
 /* Six bits, or a number beyond them when it is no letter of the alphabet. */
-static uint32_t sextet(char c)
+static inline uint32_t sextet(char c)
 {
-    if (c >= 'A' && c <= 'Z') {
-        return (uint32_t)(c - 'A');
-    }
-    if (c >= 'a' && c <= 'z') {
-        return (uint32_t)(c - 'a' + 26);
-    }
-    if (c >= '0' && c <= '9') {
-        return (uint32_t)(c - '0' + 52);
-    }
-    return c == '+' ? 62 : c == '/' ? 63 : UINT32_MAX;
+    unsigned i = (unsigned char)c - (unsigned)'+';
+    return (i < sizeof(sextets) ? sextets[i] : 0u) - 1u;
 }
 
-/* The value of four characters of which the last pad are padding, false when they have none. */
-static bool quantum(const char *at, size_t pad, uint32_t *out)
+/* What four characters come to of which the last pad are padding; beyond 24 bits when they have no
+ * value. */
+static inline uint32_t quantum(const char *at, size_t pad)
 {
-    uint32_t group = 0;
-    for (size_t i = 0; i < 4 - pad; i++) {
-        uint32_t six = sextet(at[i]);
-        if (six > 63) {
-            return false;
-        }
-        group |= six << (18 - 6 * i);
-    }
+    uint32_t a = sextet(at[0]), b = sextet(at[1]);
+    uint32_t c = pad < 2 ? sextet(at[2]) : 0, d = pad < 1 ? sextet(at[3]) : 0;
+    uint32_t group = a << 18 | b << 12 | c << 6 | d;
     /* Bits behind the last byte must be nought, so that every value has one spelling. */
-    if ((group & ((1u << 8 * pad) - 1)) != 0) {
-        return false;
-    }
-    *out = group;
-    return true;
+    bool whole = (a | b | c | d) < 64 && (group & ((1u << 8 * pad) - 1)) == 0;
+    return whole ? group : UINT32_MAX;
 }
 
 bool text_decode_base64(struct buf *out, struct span text)
@@ -81,13 +74,17 @@ bool text_decode_base64(struct buf *out, struct span text)
     buf_commit(out, len);
     for (const char *at = text.at; at < end; at += 4) {
         size_t pad = at + 4 == end ? padding : 0;
-        uint32_t group;
-        if (!quantum(at, pad, &group)) {
+        uint32_t group = quantum(at, pad);
+        if (group > 0xffffff) {
             buf_truncate(out, start);
             return false;
         }
-        for (size_t i = 0; i < 3 - pad; i++) {
-            *to++ = (char)(group >> (16 - 8 * i));
+        *to++ = (char)(group >> 16);
+        if (pad < 2) {
+            *to++ = (char)(group >> 8);
+        }
+        if (pad < 1) {
+            *to++ = (char)group;
         }
     }
     return true;

@@ -86,6 +86,27 @@ static long http_bytes_sent(CURL *easy)
     return sent;
 }
 
+/* Why there is no connection; curl's own texts say little of certificates. */
+static const char *http_no_connection(CURL *easy, CURLcode code)
+{
+    long verdict = 0; /* OpenSSL's */
+    check(curl_easy_getinfo(easy, CURLINFO_SSL_VERIFYRESULT, &verdict) == CURLE_OK);
+    if (code == CURLE_SSL_CACERT_BADFILE) {
+        return "the file of trusted authorities cannot be used";
+    }
+    if (code != CURLE_PEER_FAILED_VERIFICATION) {
+        return curl_easy_strerror(code);
+    }
+    switch (verdict) {
+    case 0:
+        return "the server's certificate is for another host name";
+    case 10:
+        return "the server's certificate has expired";
+    default:
+        return "the server's certificate is signed by no authority that is trusted";
+    }
+}
+
 static struct status http_outcome(CURL *easy, CURLcode code)
 {
     check(code != CURLE_OUT_OF_MEMORY);
@@ -93,7 +114,7 @@ static struct status http_outcome(CURL *easy, CURLcode code)
         return STATUS_SUCCESS;
     }
     if (http_bytes_sent(easy) == 0) {
-        return status_of(REASON_CONNECT_FAILED, curl_easy_strerror(code));
+        return status_of(REASON_CONNECT_FAILED, http_no_connection(easy, code));
     }
     for (size_t i = 0; i < ARRAY_LEN(http_failures); i++) {
         if (http_failures[i].code == code) {

@@ -178,12 +178,13 @@ int bench_direct_run(struct cli *cli, char **args)
         cli_complain(cli, "bench direct", "--endpoint must name a Bedrock Runtime");
         return CLI_USAGE;
     }
-    struct credentials *credentials = credentials_from_environment();
     struct http_client *http = http_client_new(
         task_loop(), &(struct http_client_options){.max_per_host = cli->config->callers});
+    struct credentials *credentials =
+        credentials_new(task_loop(), &(struct credentials_options){.http = http});
     int code = direct_run(cli, http, credentials, &d);
-    http_client_free(http);
     credentials_free(credentials);
+    http_client_free(http);
     return code;
 }
 

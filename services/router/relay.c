@@ -23,6 +23,7 @@ struct relay {
     bool has_thinking;
     bool has_answer;
     uint64_t sent_ms;
+    uint64_t credentials; /* serial of those it was sent with */
     bool began;   /* an event was seen */
     bool stopped; /* and message_stop */
 
@@ -432,7 +433,7 @@ static struct status before_wait(void *arg) PARKS
     return put_piece(arg);
 }
 
-static struct status exchange(struct relay *r, struct span body) PARKS
+static struct status send_once(struct relay *r, struct span body) PARKS
 {
     const struct router_config *config = r->router->config;
     struct bedrock_request request = {
@@ -456,6 +457,7 @@ static struct status exchange(struct relay *r, struct span body) PARKS
         r->attempt->simulated = reply->simulated;
         r->attempt->dispatched = reply->dispatched;
         r->attempt->server_retry_ms = reply->server_retry_ms;
+        r->credentials = reply->credentials;
         if (utf8_valid(reply->request_id)) {
             r->attempt->request_id =
                 arena_string(r->plan->arena, utf8_first(reply->request_id, 128));
@@ -463,6 +465,26 @@ static struct status exchange(struct relay *r, struct span body) PARKS
         r->attempt->usage_partial = !status_ok(s) && may_have_cost_more(r, reply, s.reason);
     }
     return status_copy(s, r->plan->arena);
+}
+
+/* The provider must see the call while the limiter's window counts it as new. */
+static struct status check_in_time(const struct relay *r)
+{
+    return loop_now_ms(r->router->loop) <= r->grant->use_by_ms
+               ? STATUS_SUCCESS
+               : status_of(REASON_GRANT_EXPIRED, NULL);
+}
+
+/* Refused credentials are no fault of the model's: with others, the same is sent once more. */
+static struct status exchange(struct relay *r, struct span body) PARKS
+{
+    struct status s = send_once(r, body);
+    if (reason_class(s.reason) == CLASS_REFRESH && !r->began &&
+        credentials_renew(r->router->credentials, r->credentials)) {
+        TRY(check_in_time(r));
+        s = send_once(r, body);
+    }
+    return s;
 }
 
 struct body_making {
@@ -506,14 +528,6 @@ static void account(struct relay *r)
     if (r->attempt->reason != REASON_NONE && r->attempt->output_sent) {
         METRIC_ADD(m->restarts_total, 1, model, reason_name(r->attempt->reason));
     }
-}
-
-/* The provider must see the call while the limiter's window counts it as new. */
-static struct status check_in_time(const struct relay *r)
-{
-    return loop_now_ms(r->router->loop) <= r->grant->use_by_ms
-               ? STATUS_SUCCESS
-               : status_of(REASON_GRANT_EXPIRED, NULL);
 }
 
 static struct status attempt_run(struct relay *r, struct span body) PARKS

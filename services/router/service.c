@@ -38,6 +38,23 @@ static struct status check_region(const struct router_config *config,
                            "bedrock_region: no model of the catalogue is called there");
 }
 
+/* Says which credentials are used, never what they are. */
+static void credentials_told(void *arg, const struct credentials_news *news)
+{
+    struct router *router = arg;
+    METRIC_ADD(router->metrics.credential_looks_total, 1, news->source,
+               reason_name(news->status.reason));
+    if (!status_ok(news->status)) {
+        LOG(WARN, "no new AWS credentials", KV("old_ones_last_s", news->left_ms / 1000),
+            KV("err", news->status));
+    } else if (news->fresh && news->lives_ms == UINT64_MAX) {
+        LOG(INFO, "AWS credentials", KV("source", news->source));
+    } else if (news->fresh) {
+        LOG(INFO, "AWS credentials", KV("source", news->source),
+            KV("last_s", news->lives_ms / 1000));
+    }
+}
+
 static struct status start(struct app *app, const void *config, void **state) PARKS
 {
     static struct rpc_service services[1]; /* outlives the server */
@@ -61,10 +78,15 @@ static struct status start(struct app *app, const void *config, void **state) PA
         return s;
     }
     router->running = map_new();
-    router->credentials = credentials_from_environment();
     router->http = http_client_new(
-        router->loop,
-        &(struct http_client_options){.max_per_host = router->config->max_connections});
+        router->loop, &(struct http_client_options){
+                          .max_per_host = router->config->max_connections,
+                          .ca_file = router->config->ca_file[0] != '\0' ? router->config->ca_file
+                                                                        : NULL,
+                      });
+    router->credentials = credentials_new(
+        router->loop, &(struct credentials_options){
+                          .http = router->http, .told = credentials_told, .arg = router});
     router->bedrock = bedrock_new(&(struct bedrock_options){
         .http = router->http,
         .credentials = router->credentials,
@@ -104,8 +126,8 @@ static void stop(struct app *app, void *state) PARKS
     }
     rpc_channel_free(router->limiter);
     bedrock_free(router->bedrock);
-    http_client_free(router->http);
     credentials_free(router->credentials);
+    http_client_free(router->http);
     map_free(router->running);
     catalogue_unref(router->catalogue);
     free(router);

@@ -118,6 +118,9 @@ static struct status send_stream(struct http_exchange *exchange,
     http_reply_start(exchange, 200, headers, ARRAY_LEN(headers));
     CLEANUP(buf_clear) struct buf frames;
     buf_init(&frames, FRAME_MOST);
+    if (reply->frames.len > 0) {
+        TRY(http_reply_write(exchange, reply->frames));
+    }
     for (size_t i = 0; reply->events != NULL && reply->events[i] != NULL; i++) {
         add_chunk(&frames, reply->events[i]);
         if (!reply->together || reply->events[i + 1] == NULL) {
@@ -131,7 +134,9 @@ static struct status send_stream(struct http_exchange *exchange,
 static void handle(struct http_exchange *exchange, void *arg)
 {
     struct fake_bedrock *bedrock = arg;
-    const struct fake_reply *reply = next_reply(bedrock);
+    const struct fake_reply *other =
+        bedrock->instead != NULL ? bedrock->instead(bedrock->arg, exchange) : NULL;
+    const struct fake_reply *reply = other != NULL ? other : next_reply(bedrock);
     struct status s = STATUS_SUCCESS;
     bedrock->target = arena_copy(bedrock->arena, http_exchange_target(exchange));
     bedrock->body = arena_copy(bedrock->arena, http_exchange_body(exchange));

@@ -15,6 +15,7 @@ struct fake_reply {
     const char *retry_after;   /* a header of an error; NULL: none */
     const char *const *events; /* inner events, NULL at the end */
     bool together;             /* they are sent in one piece */
+    struct span frames;        /* of an event stream, sent as they are in front of the events */
     enum fake_ending {
         FAKE_END,    /* of the HTTP body */
         FAKE_RESET,  /* of the connection */
@@ -28,6 +29,8 @@ struct fake_reply {
 struct fake_bedrock {
     const struct fake_reply *replies;
     size_t n_replies;
+    const struct fake_reply *(*instead)(void *arg, struct http_exchange *exchange);
+    void *arg; /* of instead, which may answer any request otherwise; NULL: it does not */
 
     struct http_server *server;
     char url[64];

@@ -281,6 +281,12 @@ class World:
         with open(self.log, encoding='utf-8') as file:
             return oracle.read(file)
 
+    def settle(self, seconds=30):
+        """Until nothing runs at the provider any more."""
+        until = time.monotonic() + seconds
+        while self.simulator.metric('prism_simulator_running') > 0 and time.monotonic() < until:
+            time.sleep(0.05)
+
     def faults(self, yaml):
         request = urllib.request.Request(f'http://{self.simulator.address}/simulator/faults',
                                          data=yaml.encode(), method='PUT')

@@ -8,11 +8,11 @@ import os
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'load'))
-import prove  # noqa: E402
+import window  # noqa: E402
 
 
 def main():
-    verdict = prove.window('killed', scale=15, cycles=6, disturb=prove.kill_limiter, least=0.9)
+    verdict = window.prove("killed", scale=15, cycles=6, disturb=window.kill_limiter, least=0.9)
     print(('ok' if verdict.ok else 'not ok') + ' 1 - a limiter that is killed under overload admits '
           'what it may and no more')
     print('1..1')

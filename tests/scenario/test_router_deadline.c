@@ -72,7 +72,7 @@ static void assert_time_is_true(struct suite *suite, uint64_t told_ms, uint64_t 
 
 task_test_real(all_tiers_refused_and_who_cannot_wait_is_told_when)
 {
-    struct suite *suite = start(NULL);
+    struct suite *suite = start("--suite-requests=0"); /* nor a pace */
     struct generation first, second;
     suite_set_faults(suite, all_throttled_once);
 
@@ -100,7 +100,7 @@ task_test_real(all_tiers_refused_and_who_cannot_wait_is_told_when)
 
 task_test_real(all_tiers_refused_and_who_can_wait_is_served)
 {
-    struct suite *suite = start(NULL);
+    struct suite *suite = start("--suite-requests=0"); /* nor a pace */
     struct generation g;
     suite_set_faults(suite, all_throttled_once);
     uint64_t begin = clock_mono_ms();

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/list.h"
 #include "base/log.h"
 #include "base/map.h"
@@ -283,7 +284,44 @@ static void test_metrics_render_and_bound_their_children(void **state)
     metric_reset_all();
 }
 
+static void test_times_are_read_back_and_only_times(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        uint64_t wall_ms;
+    } times[] = {
+        {"1970-01-01T00:00:00Z", 0},
+        {"2026-01-02T03:04:05Z", 1767323045000},
+        {"2024-02-29T23:59:59.678Z", 1709251199678},
+        {"2024-02-29T23:59:59.6Z", 1709251199600},
+        {"2024-02-29T23:59:59.678901234Z", 1709251199678},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(times); i++) {
+        uint64_t wall_ms = 1;
+        assert_true(clock_parse_rfc3339(span_str(times[i].text), &wall_ms));
+        assert_true(wall_ms == times[i].wall_ms);
+    }
+    static const char *const others[] = {"",
+                                         "2026-01-02",
+                                         "2026-01-02T03:04:05",
+                                         "2026-01-02T03:04:05+01:00",
+                                         "2026-02-29T00:00:00Z",
+                                         "2026-13-01T00:00:00Z",
+                                         "2026-01-02T24:00:00Z",
+                                         "2026-01-02T03:60:00Z",
+                                         "2026-01-02T03:04:05.6xZ",
+                                         "1969-12-31T23:59:59Z",
+                                         "2O26-01-02T03:04:05Z"};
+    for (size_t i = 0; i < ARRAY_LEN(others); i++) {
+        uint64_t wall_ms = 7;
+        assert_false(clock_parse_rfc3339(span_str(others[i]), &wall_ms));
+        assert_true(wall_ms == 7);
+    }
+}
+
 static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(test_times_are_read_back_and_only_times),
     cmocka_unit_test(test_span_parses_only_whole_numbers),
     cmocka_unit_test(test_span_cuts_and_finds),
     cmocka_unit_test(test_buf_overflow_is_sticky_and_harmless),

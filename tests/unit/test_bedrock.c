@@ -157,47 +157,6 @@ task_test_real(test_without_credentials_nothing_is_sent)
     peer_stop(&peer);
 }
 
-static void set_environment(const char *key, const char *secret, const char *session,
-                            const char *bearer)
-{
-    const char *names[] = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN",
-                           "AWS_BEARER_TOKEN_BEDROCK"};
-    const char *values[] = {key, secret, session, bearer};
-    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
-        if (values[i] != NULL) {
-            setenv(names[i], values[i], 1);
-        } else {
-            unsetenv(names[i]);
-        }
-    }
-}
-
-task_test_real(test_credentials_come_from_the_environment)
-{
-    CLEANUP(arena_drop) struct arena *arena = arena_new(4096);
-    struct credentials_values got;
-    set_environment("key", "secret", "session", NULL);
-    struct credentials *credentials = credentials_from_environment();
-    set_environment(NULL, NULL, NULL, NULL); /* a snapshot */
-    assert_status_ok(credentials_get(credentials, arena, &got));
-    credentials_free(credentials);
-    assert_span(got.access_key, SPAN("key"));
-    assert_span(got.secret_key, SPAN("secret"));
-    assert_span(got.session_token, SPAN("session"));
-    assert_int_equal(got.bearer_token.len, 0);
-
-    credentials = credentials_from_environment();
-    assert_status(credentials_get(credentials, arena, &got), REASON_CREDENTIALS_MISSING);
-    credentials_free(credentials);
-
-    set_environment(NULL, NULL, NULL, "bearer");
-    credentials = credentials_from_environment();
-    assert_status_ok(credentials_get(credentials, arena, &got));
-    assert_span(got.bearer_token, SPAN("bearer"));
-    credentials_free(credentials);
-    set_environment(NULL, NULL, NULL, NULL);
-}
-
 task_test_real(test_what_makes_no_url_is_a_misconfigured_tier)
 {
     struct http_client *http = http_client_new(task_loop(), &(struct http_client_options){0});
@@ -478,7 +437,6 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_wrong_keys_are_noticed_by_the_peer),
     cmocka_unit_test(test_a_large_body_is_signed_off_the_loop),
     cmocka_unit_test(test_without_credentials_nothing_is_sent),
-    cmocka_unit_test(test_credentials_come_from_the_environment),
     cmocka_unit_test(test_what_makes_no_url_is_a_misconfigured_tier),
     cmocka_unit_test(test_a_stream_gives_its_inner_events),
     cmocka_unit_test(test_the_end_may_come_at_any_byte),

@@ -238,6 +238,94 @@ static void assert_survives(const char *path)
     }
 }
 
+/* Behind a fraction all of it is the library's, which is to find the same as json_plain.c. */
+static void assert_read_alike(struct span text)
+{
+    CLEANUP(buf_clear) struct buf wrapped;
+    buf_init(&wrapped, 65536);
+    buf_add_str(&wrapped, "[0.5,");
+    buf_add_span(&wrapped, text);
+    buf_add_char(&wrapped, ']');
+    CLEANUP(json_drop) struct json *alone = json_parse(text, NULL);
+    CLEANUP(json_drop) struct json *inside = json_parse(buf_span(&wrapped), NULL);
+    if ((alone == NULL) != (inside == NULL) ||
+        (alone != NULL && !same(alone, json_at(inside, 1)))) {
+        print_error("%.*s: read in two ways\n", (int)text.len, text.at);
+        fail();
+    }
+}
+
+static void test_both_readers_agree(void **state)
+{
+    (void)state;
+    static const struct span cases[] = {
+        SPAN("{}"),
+        SPAN("[]"),
+        SPAN(" \t\r\n[ 1 , 2 ] "),
+        SPAN("{ \"a\" : { \"b\" : [ null , true , false ] } , \"c\" : \"\" }"),
+        SPAN("[0,-0,-1,10,999999999999999999,1000000000000000000,9223372036854775807]"),
+        SPAN("[-999999999999999999,-9223372036854775808]"),
+        SPAN("9223372036854775808"),
+        SPAN("01"),
+        SPAN("-"),
+        SPAN("- 1"),
+        SPAN("-01"),
+        SPAN("1e2"),
+        SPAN("[1.]"),
+        SPAN("\"\\\"\\\\\\/\\b\\f\\n\\r\\t\""),
+        SPAN("\"\\u00e9\\ud83d\\ude00\\u0000\""),
+        SPAN("\"\\x\""),
+        SPAN("\"\\"),
+        SPAN("\"a"),
+        SPAN("\"a\tb\""),
+        SPAN("\"\x7f\xc3\xa9\xf0\x9f\x98\x80\""),
+        SPAN("\"\xc3\""),
+        SPAN("\"\xed\xa0\x80\""),
+        SPAN("\"\xc0\xaf\""),
+        SPAN("{\"a\":1,\"a\":2}"),
+        SPAN("{\"a\":1,\"\\u0061\":2}"),
+        SPAN("{\"\":1}"),
+        SPAN("{\"a\"}"),
+        SPAN("{\"a\":}"),
+        SPAN("{\"a\":1,}"),
+        SPAN("{1:2}"),
+        SPAN("[1,]"),
+        SPAN("[,1]"),
+        SPAN("[1 2]"),
+        SPAN("nullx"),
+        SPAN("tru"),
+        SPAN("\v1"),
+        SPAN("1\f"),
+        SPAN("[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]"),
+        SPAN("[[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]"),
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        assert_read_alike(cases[i]);
+    }
+    /* Every way to cut an event off, or to damage one byte of it. */
+    static const char event[] =
+        "{\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":"
+        "\"a \\\"b\\\" \xc3\xa9\"},\"n\":[1,-2,null,true]}";
+    for (size_t i = 1; i < sizeof(event); i++) {
+        char damaged[sizeof(event)];
+        assert_read_alike(span_of(event, i));
+        static const char bytes[] = "\"\\,:{}[]0-.e \xff\x01";
+        for (size_t b = 0; b < sizeof(bytes); b++) {
+            memcpy(damaged, event, sizeof(event));
+            damaged[i - 1] = bytes[b];
+            assert_read_alike(span_of(damaged, sizeof(event) - 1));
+        }
+    }
+    CLEANUP(buf_clear) struct buf many;
+    buf_init(&many, 4096);
+    buf_add_str(&many, "[0");
+    for (size_t i = 1; i < 300; i++) { /* more than the plain reader takes */
+        buf_addf(&many, ",%zu", i);
+    }
+    buf_add_char(&many, ']');
+    assert_read_alike(buf_span(&many));
+}
+
 /* Two of the recorded requests have no body. nftw has no argument of the caller's. */
 static size_t files_seen;
 
@@ -281,6 +369,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_numbers_survive_with_15_digits),
     cmocka_unit_test(test_the_api_model_survives),
     cmocka_unit_test(test_recorded_answers_survive),
+    cmocka_unit_test(test_both_readers_agree),
 };
 
 HARNESS_MAIN(tests)

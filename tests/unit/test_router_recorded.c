@@ -1,143 +1,249 @@
-/* Recorded streams of the Messages API, as chunks of Bedrock's, through the router. */
+/* Recorded exchanges of the Messages API through the router: what was asked arrives as it was
+ * asked, the answer as it was answered, and goes back in the next turn byte for byte. */
+#include <dirent.h>
 #include <string.h>
 
-#include "codec/json.h"
-#include "codec/text.h"
+#include "recorded.h"
 #include "router_fixture.h"
 
-#define RECORDED_MOST 256
-
-/* The events of a recorded stream of server-sent events. */
-static const char *const *recorded_events(struct arena *arena, const char *path)
+/* In the words of the log. */
+static const char *content_of(const Router__GenerateOnceResponse *response, struct arena *arena)
 {
-    const char **events = ARENA_ARRAY(arena, const char *, RECORDED_MOST);
-    struct span rest = harness_read(arena, path), line;
-    for (size_t n = 0; span_cut(&rest, '\n', &line);) {
-        if (span_starts(line, SPAN("data:"))) {
-            assert_true(n < RECORDED_MOST - 1);
-            events[n++] = arena_string(arena, span_trim(span_from(line, 5)));
-        }
-    }
-    return events;
+    CLEANUP(buf_clear) struct buf words;
+    buf_init(&words, 4u << 20);
+    router_fixture_add_content(&words, response);
+    return arena_string(arena, buf_span(&words));
 }
 
-/* What a recorded stream says, taken from its events by other means than the router's. */
-struct recorded {
-    struct buf content; /* in the words of the log */
-    struct buf text;    /* of the open block */
-    struct buf signature;
-    struct buf input;
-    struct span start; /* of the open block */
-    int64_t output_tokens;
-    int64_t input_tokens;
+static struct status ask(struct router_fixture *f, const struct fake_reply *reply,
+                         Router__GenerateOnceResponse **response) PARKS
+{
+    f->bedrock.replies = reply;
+    f->bedrock.n_replies = 1;
+    struct status s = router_fixture_generate_once(f, response);
+    fake_limiter_check_settled(&f->limiter);
+    f->limiter.n_granted = f->limiter.n_reports = 0;
+    return s;
+}
+
+static void assert_answered(const Router__GenerateOnceResponse *response,
+                            const struct recorded *wanted, struct arena *arena)
+{
+    const Router__TokenUsage *usage = response->completed->metadata->usage;
+    assert_string_equal(content_of(response, arena), wanted->content);
+    assert_string_equal(response->completed->stop_detail, wanted->stop);
+    assert_int_not_equal(response->completed->stop_reason,
+                         ROUTER__STOP_REASON__STOP_REASON_UNSPECIFIED);
+    assert_int_not_equal(response->completed->stop_reason, ROUTER__STOP_REASON__STOP_REASON_OTHER);
+    assert_int_equal(usage->input_tokens, wanted->input);
+    assert_int_equal(usage->output_tokens, wanted->output);
+    assert_int_equal(usage->cache_read_tokens, wanted->cache_read);
+    assert_int_equal(usage->cache_write_tokens, wanted->cache_write);
+}
+
+/* --- the next turn ---------------------------------------------------------------------------- */
+
+static bool same_bytes(struct span sent, ProtobufCBinaryData bytes)
+{
+    return span_eq(sent, span_of(bytes.data, bytes.len));
+}
+
+static bool same_block(const struct json *sent, const Router__ContentBlock *block)
+{
+    switch (block->block_case) {
+    case ROUTER__CONTENT_BLOCK__BLOCK_TEXT:
+        return span_eq(json_string(json_get(sent, "text")), span_str(block->text));
+    case ROUTER__CONTENT_BLOCK__BLOCK_THINKING:
+        return span_eq(json_string(json_get(sent, "thinking")), span_str(block->thinking->text)) &&
+               same_bytes(json_string(json_get(sent, "signature")), block->thinking->signature);
+    case ROUTER__CONTENT_BLOCK__BLOCK_REDACTED_THINKING:
+        return same_bytes(json_string(json_get(sent, "data")), block->redacted_thinking->data);
+    case ROUTER__CONTENT_BLOCK__BLOCK_RAW_JSON: {
+        CLEANUP(json_drop)
+        struct json *raw = json_parse(span_of(block->raw_json.data, block->raw_json.len), NULL);
+        return recorded_same(sent, raw);
+    }
+    case ROUTER__CONTENT_BLOCK__BLOCK_TEXT_BYTES:
+    case ROUTER__CONTENT_BLOCK__BLOCK__NOT_SET:
+    case _ROUTER__CONTENT_BLOCK__BLOCK__CASE_IS_INT_SIZE:
+        break;
+    }
+    return false;
+}
+
+/* "hi", the answer as it was given, "hi": what the model then sees of its own answer. */
+static void assert_goes_back(struct router_fixture *f, const Router__GenerateOnceResponse *answer,
+                             const struct fake_reply *reply) PARKS
+{
+    Router__Generation *before = f->generation, next = *before;
+    Router__Message turn = ROUTER__MESSAGE__INIT;
+    Router__Message *messages[] = {before->messages[0], &turn, before->messages[0]};
+    Router__GenerateOnceResponse *response;
+    turn.role = ROUTER__ROLE__ROLE_ASSISTANT;
+    turn.n_content = answer->n_content;
+    turn.content = answer->content;
+    next.n_messages = ARRAY_LEN(messages);
+    next.messages = messages;
+    f->generation = &next;
+    assert_status_ok(ask(f, reply, &response));
+    f->generation = before;
+    CLEANUP(json_drop) struct json *sent = json_parse(f->bedrock.body, NULL);
+    const struct json *content = json_get(json_at(json_get(sent, "messages"), 1), "content");
+    assert_int_equal(json_count(content), answer->n_content);
+    for (size_t i = 0; i < answer->n_content; i++) {
+        assert_true(same_block(json_at(content, i), answer->content[i]));
+    }
+}
+
+/* --- exchanges -------------------------------------------------------------------------------- */
+
+/* What a folder holds. */
+struct exchange {
+    const struct json *request;
+    const struct json *answer; /* a whole one */
+    const char *const *events; /* of a stream */
+    struct span frames;        /* the same as Bedrock sent it */
 };
 
-static void end_block(struct recorded *r)
+static void run_exchange(struct router_fixture *f, const struct exchange *e) PARKS
 {
-    CLEANUP(json_drop) struct json *block = json_parse(r->start, NULL);
-    struct span type = json_string(json_get(block, "type"));
-    if (span_eq(type, SPAN("text"))) {
-        buf_add_str(&r->content, "says ");
-        text_add_printable(&r->content, buf_span(&r->text));
-    } else if (span_eq(type, SPAN("thinking"))) {
-        buf_add_str(&r->content, "thinks ");
-        text_add_printable(&r->content, buf_span(&r->text));
-        buf_addf(&r->content, "\nsigns %s", buf_cstr(&r->signature));
-    } else if (span_eq(type, SPAN("redacted_thinking"))) {
-        buf_add_str(&r->content, "hides ");
-        buf_add_span(&r->content, json_string(json_get(block, "data")));
-    } else {
-        size_t at = r->input.len > 0 ? span_find(r->start, SPAN("\"input\":{}")) : SPAN_MISSING;
-        size_t cut = at != SPAN_MISSING ? at + strlen("\"input\":") : r->start.len;
-        buf_add_str(&r->content, "raw ");
-        buf_add_span(&r->content, span_first(r->start, cut));
-        buf_add_span(&r->content, buf_span(&r->input));
-        buf_add_span(&r->content, span_from(r->start, cut + (at != SPAN_MISSING ? 2 : 0)));
-    }
-    buf_add_char(&r->content, '\n');
-    buf_reset(&r->text);
-    buf_reset(&r->signature);
-    buf_reset(&r->input);
-}
-
-static void take_recorded(struct recorded *r, const char *text, struct arena *arena)
-{
-    CLEANUP(json_drop) struct json *event = json_parse(span_str(text), NULL);
-    struct span type = json_string(json_get(event, "type"));
-    const struct json *delta = json_get(event, "delta");
-    const struct json *usage = json_get(event, "usage");
-    if (usage == NULL) {
-        usage = json_get(json_get(event, "message"), "usage");
-    }
-    r->output_tokens = json_integer(json_get(usage, "output_tokens"), r->output_tokens);
-    r->input_tokens = json_integer(json_get(usage, "input_tokens"), r->input_tokens);
-    buf_add_span(&r->text, json_string(json_get(delta, "text")));
-    buf_add_span(&r->text, json_string(json_get(delta, "thinking")));
-    buf_add_span(&r->signature, json_string(json_get(delta, "signature")));
-    buf_add_span(&r->input, json_string(json_get(delta, "partial_json")));
-    if (span_eq(type, SPAN("content_block_start"))) {
-        CLEANUP(buf_clear) struct buf start;
-        buf_init(&start, 1u << 20);
-        json_add(&start, json_get(event, "content_block"));
-        r->start = arena_copy(arena, buf_span(&start));
-    } else if (span_eq(type, SPAN("content_block_stop"))) {
-        end_block(r);
-    }
-}
-
-static size_t check_recorded(struct router_fixture *f, const char *path)
-{
-    CLEANUP(buf_clear) struct buf got;
-    struct recorded r = {0};
-    struct buf *const bufs[] = {&r.content, &r.text, &r.signature, &r.input, &got};
-    for (size_t i = 0; i < ARRAY_LEN(bufs); i++) {
-        buf_init(bufs[i], 1u << 20);
-    }
-    const char *const *events = recorded_events(f->arena, path);
-    size_t n = 0;
-    for (; events[n] != NULL; n++) {
-        take_recorded(&r, events[n], f->arena);
-    }
-    const struct fake_reply reply = {.events = events};
-    f->bedrock.replies = &reply;
-    f->bedrock.n_replies = 1;
+    struct recorded wanted;
     Router__GenerateOnceResponse *response;
-    assert_status_ok(router_fixture_generate_once(f, &response));
-    router_fixture_add_content(&got, response);
-    assert_string_equal(buf_cstr(&got), buf_cstr(&r.content));
-    assert_string_equal(response->completed->stop_detail, "end_turn");
-    assert_int_equal(response->completed->metadata->usage->output_tokens, r.output_tokens);
-    assert_int_equal(response->completed->metadata->usage->input_tokens, r.input_tokens);
-    for (size_t i = 0; i < ARRAY_LEN(bufs) - 1; i++) {
-        buf_clear(bufs[i]);
+    const char *const *events = e->answer != NULL ? recorded_unary(e->answer, f->arena) : e->events;
+    struct fake_reply reply = {.events = events};
+    if (e->answer != NULL) {
+        recorded_of_answer(e->answer, f->arena, &wanted);
+    } else {
+        recorded_of_events(events, f->arena, &wanted);
     }
-    return n;
+    if (e->frames.len > 0) {
+        reply = (struct fake_reply){.frames = e->frames};
+    }
+    Router__Generation *hi = f->generation;
+    f->generation = recorded_request(e->request, f->arena);
+    assert_status_ok(ask(f, &reply, &response));
+    f->generation = hi;
+    CLEANUP(json_drop) struct json *sent = json_parse(f->bedrock.body, NULL);
+    recorded_assert_asked(sent, e->request);
+    assert_answered(response, &wanted, f->arena);
+    assert_goes_back(f, response, &reply);
 }
 
-task_test_real(recorded_streams_come_through_whole)
+static struct json *read_json(struct arena *arena, const char *folder, const char *file)
 {
-    static const char *const names[] = {
-        "openllmetry__test_thinking--test_anthropic_thinking_streaming_legacy__0",
-        "pydantic-ai__test_anthropic_code_execution_tool_stream__0",
-        "pydantic-ai__test_anthropic_model_thinking_part_redacted_stream__0",
-        "pydantic-ai__test_anthropic_model_thinking_part_stream__0",
-        "pydantic-ai__test_request_stream_fallback_for_high_max_tokens__0",
-    };
-    CLEANUP(arena_drop) struct arena *arena = arena_new(1u << 20);
-    const char *folder = harness_vectors(arena, "llm-http/anthropic/stream", ARRAY_LEN(names));
-    struct router_fixture f;
-    size_t events = 0;
-    router_fixture_start(&f);
-    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
-        events += check_recorded(&f, arena_printf(f.arena, "%s/%s/response.sse", folder, names[i]));
+    return json_parse(harness_read(arena, arena_printf(arena, "%s/%s", folder, file)), NULL);
+}
+
+/* Bedrock's own InvokeModel, of Claude, or the Messages API itself. */
+static bool is_claude(const struct json *meta)
+{
+    struct span uri = json_string(json_get(meta, "uri"));
+    bool bedrock = span_find(uri, SPAN("anthropic.claude")) != SPAN_MISSING &&
+                   span_find(uri, SPAN("/invoke")) != SPAN_MISSING;
+    return bedrock || (span_find(uri, SPAN("/v1/messages")) != SPAN_MISSING &&
+                       span_find(uri, SPAN("count_tokens")) == SPAN_MISSING);
+}
+
+static void run_folder(struct router_fixture *f, const char *folder, bool stream) PARKS
+{
+    CLEANUP(json_drop) struct json *request = read_json(f->arena, folder, "request.json");
+    struct exchange e = {.request = request};
+    CLEANUP(json_drop) struct json *answer = NULL;
+    if (!stream) {
+        e.answer = answer = read_json(f->arena, folder, "response.json");
+    } else if (strstr(folder, "/anthropic/stream/") != NULL) {
+        e.events = recorded_sse(
+            harness_read(f->arena, arena_printf(f->arena, "%s/response.sse", folder)), f->arena);
+    } else {
+        e.frames =
+            harness_read(f->arena, arena_printf(f->arena, "%s/response.eventstream", folder));
+        e.events = recorded_frames(e.frames, f->arena);
     }
-    harness_ran("recorded streams", ARRAY_LEN(names), 5);
-    harness_ran("events of recorded streams", events, 214);
+    run_exchange(f, &e);
+}
+
+static void run_all(const char *relative, bool stream, const char *what, size_t expected) PARKS
+{
+    CLEANUP(arena_drop) struct arena *arena = arena_new(16u << 20);
+    const char *path = harness_vectors(arena, relative, expected);
+    struct router_fixture f;
+    size_t ran = 0;
+    router_fixture_start(&f);
+    DIR *dir = opendir(path);
+    assert_non_null(dir);
+    for (struct dirent *entry = readdir(dir); entry != NULL; entry = readdir(dir)) {
+        const char *folder = arena_printf(arena, "%s/%s", path, entry->d_name);
+        if (entry->d_name[0] == '.') {
+            continue;
+        }
+        CLEANUP(json_drop) struct json *meta = read_json(arena, folder, "meta.json");
+        if (is_claude(meta)) {
+            print_message("# %s\n", entry->d_name);
+            run_folder(&f, folder, stream);
+            ran++;
+        }
+    }
+    closedir(dir);
     router_fixture_stop(&f);
+    harness_ran(what, ran, expected);
+}
+
+task_test_real(recorded_answers_of_bedrock_come_through_whole)
+{
+    run_all("llm-http/bedrock/unary", false, "Claude invoke recordings", 6);
+}
+
+task_test_real(recorded_streams_of_bedrock_come_through_whole)
+{
+    run_all("llm-http/bedrock/stream", true, "Claude invoke-stream recordings", 3);
+}
+
+task_test_real(recorded_answers_of_the_messages_api_come_through_whole)
+{
+    run_all("llm-http/anthropic/unary", false, "Messages exchanges", 13);
+}
+
+task_test_real(recorded_streams_of_the_messages_api_come_through_whole)
+{
+    run_all("llm-http/anthropic/stream", true, "Messages streams", 5);
+}
+
+/* --- odd but legal sequences ------------------------------------------------------------------ */
+
+task_test_real(odd_streams_come_through_whole)
+{
+    CLEANUP(arena_drop) struct arena *arena = arena_new(16u << 20);
+    const char *path = harness_vectors(arena, "llm-http/vercel-ai/anthropic", 14);
+    struct router_fixture f;
+    size_t ran = 0;
+    router_fixture_start(&f);
+    DIR *dir = opendir(path);
+    assert_non_null(dir);
+    for (struct dirent *entry = readdir(dir); entry != NULL; entry = readdir(dir)) {
+        if (!span_ends(span_str(entry->d_name), SPAN(".chunks.txt"))) {
+            continue;
+        }
+        print_message("# %s\n", entry->d_name);
+        struct span text = harness_read(arena, arena_printf(arena, "%s/%s", path, entry->d_name));
+        const struct fake_reply reply = {.events = recorded_lines(text, f.arena)};
+        struct recorded wanted;
+        Router__GenerateOnceResponse *response;
+        recorded_of_events(reply.events, f.arena, &wanted);
+        assert_status_ok(ask(&f, &reply, &response));
+        assert_answered(response, &wanted, f.arena);
+        ran++;
+    }
+    closedir(dir);
+    router_fixture_stop(&f);
+    harness_ran("odd streams", ran, 14);
 }
 
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(recorded_streams_come_through_whole),
+    cmocka_unit_test(recorded_answers_of_bedrock_come_through_whole),
+    cmocka_unit_test(recorded_streams_of_bedrock_come_through_whole),
+    cmocka_unit_test(recorded_answers_of_the_messages_api_come_through_whole),
+    cmocka_unit_test(recorded_streams_of_the_messages_api_come_through_whole),
+    cmocka_unit_test(odd_streams_come_through_whole),
 };
 
 HARNESS_MAIN(tests)
