@@ -309,6 +309,40 @@ struct status catalogue_load_default(struct catalogue **out)
     return s;
 }
 
+struct status catalogue_open(const char *path, char error_text[256], struct catalogue **out)
+{
+    return path[0] != '\0' ? catalogue_load(path, error_text, out) : catalogue_load_default(out);
+}
+
+struct reading {
+    const char *path;
+    char *error_text;
+    struct catalogue *out;
+    struct status status;
+};
+
+/* Any thread: nobody else knows this snapshot yet. */
+static void read_off(void *arg)
+{
+    struct reading *reading = arg;
+    reading->status = catalogue_open(reading->path, reading->error_text, &reading->out);
+}
+
+struct status catalogue_reload(struct loop *loop, const char *path, char error_text[256],
+                               struct catalogue **out)
+{
+    struct reading reading = {.path = path, .error_text = error_text};
+    struct status s = loop_work(loop, read_off, &reading);
+    if (!status_ok(s)) {
+        catalogue_unref(reading.out); /* read, but not waited for */
+        return s;
+    }
+    if (status_ok(reading.status)) {
+        *out = reading.out;
+    }
+    return reading.status;
+}
+
 struct catalogue *catalogue_ref(struct catalogue *catalogue)
 {
     catalogue->references++;

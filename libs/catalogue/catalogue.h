@@ -17,6 +17,7 @@
 #include "base/status.h"
 #include "codec/estimate.h"
 #include "codec/price.h"
+#include "loop/loop.h"
 
 #define CATALOGUE_MODELS_MOST  64
 #define CATALOGUE_REGIONS_MOST 8
@@ -92,6 +93,14 @@ struct status catalogue_load(const char *path, char error_text[256],
 
 /* libs/catalogue/default.yaml as it was at build time. Always OK: a broken one is a bug. */
 struct status catalogue_load_default(struct catalogue **out) NODISCARD;
+
+/* What path names, or the built-in one when it is empty. */
+struct status catalogue_open(const char *path, char error_text[256],
+                             struct catalogue **out) NODISCARD;
+
+/* The same while others work: read off the loop. */
+struct status catalogue_reload(struct loop *loop, const char *path, char error_text[256],
+                               struct catalogue **out) NODISCARD PARKS;
 
 struct catalogue *catalogue_ref(struct catalogue *catalogue);
 void catalogue_unref(struct catalogue *catalogue);

@@ -117,6 +117,14 @@ bool limiter_model(const struct limiter *limiter, const char *name, size_t *out)
     return true;
 }
 
+struct engine_resource *limiter_former_model(const struct limiter *limiter, const char *name)
+{
+    struct engine_resource *resource = store_resource(limiter->store, span_str(name));
+    return resource != NULL && resource->kind == ENGINE_MODEL && resource->health.retired
+               ? resource
+               : NULL;
+}
+
 void limiter_look_at_dates(const struct limiter *limiter)
 {
     for (size_t i = 0; i < limiter->policy->catalogue->n_targets; i++) {

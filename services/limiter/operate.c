@@ -167,6 +167,6 @@ struct status operate_reopen(struct rpc *rpc, const void *message)
     reply.resource = ask->reply;
     return order->resource->health.retired
                ? status_of(REASON_NOT_APPLICABLE,
-                           "by the date in the catalogue the model is retired")
+                           "the catalogue has retired the model")
                : rpc_send(rpc, &reply);
 }

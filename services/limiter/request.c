@@ -73,6 +73,10 @@ static struct status take_candidate(const struct limiter *limiter, struct arena 
     size_t place;
     struct estimate_tokens tokens;
     if (!limiter_model(limiter, candidate->model, &place)) {
+        out->model = limiter_former_model(limiter, candidate->model);
+        if (out->model != NULL) {
+            return STATUS_SUCCESS; /* it is retired: there is nothing to be charged */
+        }
         return status_not_found(arena, REASON_MODEL_UNKNOWN, "model", candidate->model);
     }
     TRY(take_tokens(arena, candidate->tokens, &tokens));
@@ -130,10 +134,13 @@ bool request_held(struct limiter *limiter, const struct engine_record *record, c
         return true;
     }
     size_t place;
-    if (!limiter_model(limiter, model, &place)) {
+    struct engine_resource *resource = limiter_model(limiter, model, &place)
+                                           ? limiter->models[place]
+                                           : limiter_former_model(limiter, model);
+    if (resource == NULL) {
         return false;
     }
-    held[0] = limiter->models[place];
+    held[0] = resource;
     held[1] = limiter->suite;
     /* Without room for its pool the tenant's own budget misses this report. */
     if (!limiter_tenant_pool(limiter, tenant, make_room, &held[2])) {

@@ -33,6 +33,11 @@ static struct status start(struct app *app, const void *config, void **state) PA
     return STATUS_SUCCESS;
 }
 
+static void reload(struct app *app, void *state) PARKS
+{
+    limiter_reload(state, app_loop(app));
+}
+
 static void stop(struct app *app, void *state) PARKS
 {
     (void)app;
@@ -52,4 +57,5 @@ const struct service_spec limiter_spec = {
     .admin_offset = offsetof(struct limiter_config, admin),
     .start = start,
     .stop = stop,
+    .reload = reload,
 };

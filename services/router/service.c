@@ -66,9 +66,7 @@ static struct status start(struct app *app, const void *config, void **state) PA
     metrics_init(&router->metrics);
     hash_random(router->session, sizeof(router->session));
     struct status s =
-        router->config->catalogue[0] != '\0'
-            ? catalogue_load(router->config->catalogue, catalogue_error, &router->catalogue)
-            : catalogue_load_default(&router->catalogue);
+        catalogue_open(router->config->catalogue, catalogue_error, &router->catalogue);
     if (status_ok(s)) {
         s = check_region(router->config, router->catalogue);
     }
@@ -112,6 +110,40 @@ static struct status start(struct app *app, const void *config, void **state) PA
     return STATUS_SUCCESS;
 }
 
+/* Calls that run keep the snapshot they began with. */
+static const char *take_catalogue(struct router *router, struct catalogue *fresh)
+{
+    if (memcmp(fresh->hash, router->catalogue->hash, sizeof(fresh->hash)) == 0) {
+        catalogue_unref(fresh);
+        return "unchanged";
+    }
+    catalogue_unref(router->catalogue);
+    router->catalogue = fresh;
+    return "taken";
+}
+
+static void reload(struct app *app, void *state) PARKS
+{
+    struct router *router = state;
+    struct catalogue *fresh = NULL;
+    char error_text[256];
+    struct status s =
+        catalogue_reload(app_loop(app), router->config->catalogue, error_text, &fresh);
+    if (status_ok(s)) {
+        s = check_region(router->config, fresh);
+    }
+    if (!status_ok(s)) {
+        LOG(ERROR, "the catalogue is not taken, the old one stays", KV("err", s));
+        METRIC_ADD(router->metrics.catalogue_reloads_total, 1, "refused");
+        catalogue_unref(fresh);
+        return;
+    }
+    const char *result = take_catalogue(router, fresh);
+    METRIC_ADD(router->metrics.catalogue_reloads_total, 1, result);
+    LOG(INFO, "catalogue", KV("result", result), KV("source", router->catalogue->source),
+        KV("models", router->catalogue->n_models), KV("targets", router->catalogue->n_targets));
+}
+
 static void stop(struct app *app, void *state) PARKS
 {
     struct router *router = state;
@@ -146,4 +178,5 @@ const struct service_spec router_spec = {
     .admin_offset = offsetof(struct router_config, admin),
     .start = start,
     .stop = stop,
+    .reload = reload,
 };
