@@ -4,8 +4,8 @@
  * Floor 5. main() of every service is one call. Order: config -> log -> RLIMIT_NOFILE raised ->
  * SIGPIPE, SIGXFSZ ignored -> loop -> wire -> start() in a task -> gRPC and admin ports -> ready.
  * SIGTERM or SIGINT: not ready -> gRPC or HTTP drains -> stop() -> exit 0; a second one ends at
- * once with 1. SIGHUP: reload(). Health (grpc.health.v1), reflection (v1, v1alpha) and the admin port are
- * everybody's.
+ * once with 1. SIGHUP: reload(). Health (grpc.health.v1), reflection (v1, v1alpha) and the admin
+ * port are everybody's.
  */
 #ifndef PRISM_APP_SERVICE_H
 #define PRISM_APP_SERVICE_H

@@ -130,7 +130,8 @@ enum source_found source_later(struct source *source, const char *name, const ch
     return SOURCE_LATER;
 }
 
-/* --- where they look --------------------------------------------------------------------------- */
+/* --- where they look ---------------------------------------------------------------------------
+ */
 
 struct span source_variable(const char *name)
 {
@@ -211,7 +212,8 @@ struct status source_ask(struct source *source, const struct http_request *reque
     return http_read_all(http, &answer->body);
 }
 
-/* --- what they answer -------------------------------------------------------------------------- */
+/* --- what they answer --------------------------------------------------------------------------
+ */
 
 static bool sendable(struct span value)
 {

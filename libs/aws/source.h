@@ -52,10 +52,10 @@ void source_clear(struct source *source);
 enum source_found source_find(struct source *source, struct key_set *out) NODISCARD PARKS;
 
 /* credentials_new with another way to find keys, for tests. */
-struct credentials *
-credentials_found_by(struct loop *loop, const struct credentials_options *options,
-                     enum source_found (*find)(struct source *source,
-                                               struct key_set *out)) NODISCARD;
+struct credentials *credentials_found_by(struct loop *loop,
+                                         const struct credentials_options *options,
+                                         enum source_found (*find)(struct source *source,
+                                                                   struct key_set *out)) NODISCARD;
 
 enum source_found environment_find(struct source *source, struct key_set *out) NODISCARD PARKS;
 enum source_found profile_role_find(struct source *source, struct key_set *out) NODISCARD PARKS;

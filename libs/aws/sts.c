@@ -63,8 +63,8 @@ static void add_form(struct buf *form, const struct sts_request *request, struct
 }
 
 /* Adds what signing adds to the headers; returns how many there are then. */
-static size_t sign(const struct sts_request *request, struct span form,
-                   struct arena *arena, struct http_header *headers, size_t n)
+static size_t sign(const struct sts_request *request, struct span form, struct arena *arena,
+                   struct http_header *headers, size_t n)
 {
     struct sigv4_header signed_headers[HEADERS_MOST];
     for (size_t i = 0; i < n; i++) {
@@ -143,9 +143,8 @@ static enum source_found take(struct source *source, const struct sts_request *r
     if (why != NULL) {
         return source_later(source, request->name, "the answer of STS cannot be used: %s", why);
     }
-    const struct credentials_values values = {.access_key = found[0].text,
-                                              .secret_key = found[1].text,
-                                              .session_token = found[2].text};
+    const struct credentials_values values = {
+        .access_key = found[0].text, .secret_key = found[1].text, .session_token = found[2].text};
     key_set_fill(out, &values, until_ms - now_ms, request->name);
     return SOURCE_KEYS;
 }

@@ -87,6 +87,8 @@ struct core *loop_core(struct loop *loop);
 
 /* Any thread: completes the op at the loop's next turn. */
 void loop_post(struct loop *loop, struct op *op);
+void loop_post_here(struct loop *loop, struct op *op);  /* loop thread */
+void loop_post_along(struct loop *loop, struct op *op); /* wakes nobody: with the next post */
 
 /* Running timers, watches, off-loop work and posts not yet taken. */
 size_t loop_pending(const struct loop *loop);

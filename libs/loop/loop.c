@@ -17,6 +17,7 @@ struct loop {
     uv_timer_t wake; /* ends the poll when the next timer is due */
     uint64_t wake_ms;
     struct mailbox *mailbox;
+    bool posted_here; /* something is in it that posted will not tell of */
     struct list signals;
     size_t watches;
     size_t works;
@@ -30,6 +31,7 @@ struct loop {
 
 static void take_posts(struct loop *loop)
 {
+    loop->posted_here = false;
     struct op *next;
     for (struct op *op = mailbox_take(loop->mailbox); op != NULL; op = next) {
         next = op->next;
@@ -68,9 +70,12 @@ static void turn(struct loop *loop)
 {
     struct core *core = &loop->core;
     set_wake(loop);
-    bool busy =
-        !list_empty(&core->tasks.ready) || timers_next_ms(&core->timers) <= loop_now_ms(loop);
+    bool busy = loop->posted_here || !list_empty(&core->tasks.ready) ||
+                timers_next_ms(&core->timers) <= loop_now_ms(loop);
     uv_run(&loop->uv, busy ? UV_RUN_NOWAIT : UV_RUN_ONCE);
+    if (loop->posted_here) {
+        take_posts(loop);
+    }
     timers_fire(&core->timers, loop_now_ms(loop));
     tasks_run(&core->tasks);
 }
@@ -99,9 +104,19 @@ void loop_run_until(struct loop *loop, bool (*done)(void *arg), void *arg)
 
 void loop_post(struct loop *loop, struct op *op)
 {
-    if (mailbox_put(loop->mailbox, op)) {
-        check(uv_async_send(&loop->posted) == 0);
-    }
+    (void)!mailbox_put(loop->mailbox, op);
+    check(uv_async_send(&loop->posted) == 0); /* does nothing while the last one is not taken */
+}
+
+void loop_post_here(struct loop *loop, struct op *op)
+{
+    loop->posted_here = true;
+    (void)!mailbox_put(loop->mailbox, op);
+}
+
+void loop_post_along(struct loop *loop, struct op *op)
+{
+    (void)!mailbox_put(loop->mailbox, op);
 }
 
 uint64_t loop_now_ms(const struct loop *loop)

@@ -29,6 +29,18 @@ void op_post(struct op *op, struct status result)
     loop_post(op->loop, op);
 }
 
+void op_post_here(struct op *op, struct status result)
+{
+    op->result = result;
+    loop_post_here(op->loop, op);
+}
+
+void op_post_along(struct op *op, struct status result)
+{
+    op->result = result;
+    loop_post_along(op->loop, op);
+}
+
 void op_ask(struct op *op)
 {
     if (op->asked || op->done) {

@@ -48,6 +48,13 @@ void op_done(struct op *op, struct status result);
 /* Any thread: op_done on the loop thread, soon. The op must not be touched by the poster after. */
 void op_post(struct op *op, struct status result);
 
+/* The same from the loop thread, which need not be woken: op_done in its next turn. */
+void op_post_here(struct op *op, struct status result);
+
+/* The same for what is in no hurry: does not wake the loop thread, which finds it with the next
+ * op_post. */
+void op_post_along(struct op *op, struct status result);
+
 /* Returns the result once the op is done. When the task is cancelled or its deadline passes, the
  * op is asked to end early and its own result is returned when that says how it ended OK, else the
  * task's status (CALL_CANCELLED, DEADLINE_PASSED). A task that is already cancelled asks at once.

@@ -33,7 +33,6 @@ static void shell_taken(struct wire_tag *tag)
                          .data.recv_close_on_server.cancelled = &rpc->cancelled};
         wire_batch(&rpc->closed, rpc->call, &close, 1);
     }
-    wire_post(tag);
 }
 
 void rpc_call_arm(const struct rpc_entry *entry)
@@ -77,7 +76,6 @@ static void shell_let_go(struct wire_tag *tag)
 {
     struct rpc *rpc = CONTAINER_OF(tag, struct rpc, shell);
     grpc_call_unref(rpc->call);
-    wire_post(tag);
 }
 
 static void shell_gone(struct op *op)
@@ -104,7 +102,11 @@ void rpc_call_end_when_done(struct rpc *rpc)
     wire_tag_init(&rpc->shell, server->wire, NULL, shell_gone);
     rpc->shell.on_wire = shell_let_go;
     rpc->shell.call = &rpc->call;
-    wire_batch(&rpc->shell, rpc->call, NULL, 0);
+    if (server->stopping) {
+        wire_batch(&rpc->shell, rpc->call, NULL, 0);
+    } else {
+        wire_soon(&rpc->shell);
+    }
     rpc_server_look(server);
 }
 

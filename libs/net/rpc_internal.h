@@ -17,12 +17,14 @@
 
 /* --- wire.c ----------------------------------------------------------------------------------- */
 
+#define WIRE_LATE_MS 100
+
 /* What gRPC is given as the tag of an event. It stays in place until its op is done; the op ends
  * with STATUS_SUCCESS or, when the event says no, with CALL_CANCELLED. */
 struct wire_tag {
     struct op op;
     struct wire *wire;
-    void (*on_wire)(struct wire_tag *tag); /* takes the event on the wire thread; NULL: posted */
+    void (*on_wire)(struct wire_tag *tag); /* NULL, or sees the event first, on the wire thread */
     grpc_call **call;                      /* with on_wire: whose event it is */
 };
 
@@ -46,8 +48,12 @@ void wire_batch(struct wire_tag *tag, grpc_call *call, const grpc_op *ops, size_
  * done, which spares it the way over the wire thread. */
 void wire_batch_here(struct wire_tag *tag, grpc_call *call, const grpc_op *ops, size_t n);
 
-/* Wire thread: the tag's event goes to the loop. */
-void wire_post(struct wire_tag *tag);
+/* Loop thread: on_wire runs on the wire thread along with the next event there, which it does not
+ * wake for that, but at most WIRE_LATE_MS later. */
+void wire_soon(struct wire_tag *tag);
+
+/* What waits for that does not have to any more. */
+void wire_hurry(struct wire *wire);
 
 /* --- rpc_message.c ---------------------------------------------------------------------------- */
 

@@ -248,6 +248,7 @@ void rpc_server_stop(struct rpc_server *server, uint64_t grace_ms)
 {
     struct wire_tag down;
     server->stopping = true;
+    wire_hurry(server->wire);
     wire_tag_init(&down, server->wire, NULL, NULL);
     wire_tag_release(&down);
     grpc_server_shutdown_and_notify(server->grpc, wire_queue(server->wire), &down);

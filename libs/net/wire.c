@@ -9,6 +9,7 @@
 
 #include "base/alloc.h"
 #include "base/log.h"
+#include "loop/mailbox.h"
 #include "net/rpc_internal.h"
 
 struct wire {
@@ -17,6 +18,8 @@ struct wire {
     struct thread *thread;
     struct op drained;
     size_t held;
+    struct mailbox *soon; /* tags for the wire thread's next turn */
+    struct timer late;    /* when that does not come */
 };
 
 /* gRPC is not built with the sanitizer, which therefore does not see that an event comes after
@@ -37,6 +40,22 @@ static void order_after_start(void *tag)
     (void)tag;
 }
 
+static struct status result_of(bool ok)
+{
+    return ok ? STATUS_SUCCESS : status_of(REASON_CALL_CANCELLED, NULL);
+}
+
+static void take_soon(struct wire *wire)
+{
+    struct op *next;
+    for (struct op *op = mailbox_take(wire->soon); op != NULL; op = next) {
+        next = op->next;
+        struct wire_tag *tag = CONTAINER_OF(op, struct wire_tag, op);
+        tag->on_wire(tag);
+        op_post_along(op, STATUS_SUCCESS);
+    }
+}
+
 static void run(void *arg)
 {
     struct wire *wire = arg;
@@ -46,14 +65,14 @@ static void run(void *arg)
         if (event.type == GRPC_QUEUE_SHUTDOWN) {
             break;
         }
+        take_soon(wire); /* first: what this posts goes along with the event */
         struct wire_tag *tag = event.tag;
         order_after_start(tag);
         tag->op.ok = event.success != 0;
         if (tag->on_wire != NULL) {
             tag->on_wire(tag);
-        } else {
-            wire_post(tag);
         }
+        op_post(&tag->op, result_of(tag->op.ok));
     }
     op_post(&wire->drained, STATUS_SUCCESS);
 }
@@ -74,6 +93,35 @@ static void log_for_grpc(gpr_log_func_args *args)
     }
 }
 
+void wire_hurry(struct wire *wire)
+{
+    struct op *first = mailbox_take(wire->soon);
+    if (first == NULL) {
+        return;
+    }
+    struct op *next;
+    for (struct op *op = first->next; op != NULL; op = next) {
+        next = op->next;
+        (void)!mailbox_put(wire->soon, op);
+    }
+    struct wire_tag *tag = CONTAINER_OF(first, struct wire_tag, op);
+    wire_batch(tag, *tag->call, NULL, 0); /* its event takes the others along */
+}
+
+static void late(struct timer *timer)
+{
+    wire_hurry(CONTAINER_OF(timer, struct wire, late));
+}
+
+void wire_soon(struct wire_tag *tag)
+{
+    struct wire *wire = tag->wire;
+    (void)!mailbox_put(wire->soon, &tag->op);
+    if (!timer_running(&wire->late)) {
+        timer_start(&wire->late, loop_now_ms(wire->loop) + WIRE_LATE_MS);
+    }
+}
+
 struct wire *wire_start(struct loop *loop)
 {
     gpr_set_log_function(log_for_grpc);
@@ -81,6 +129,8 @@ struct wire *wire_start(struct loop *loop)
     struct wire *wire = ALLOC(struct wire);
     wire->loop = loop;
     wire->queue = grpc_completion_queue_create_for_next(NULL);
+    wire->soon = mailbox_new();
+    timer_init(&wire->late, loop, late);
     op_init(&wire->drained, loop, NULL, NULL);
     wire->thread = thread_start("wire", run, wire);
     return wire;
@@ -93,6 +143,8 @@ void wire_stop(struct wire *wire)
     struct status s = op_wait_firmly(&wire->drained);
     check(status_ok(s) && wire->held == 0);
     thread_join(wire->thread);
+    timer_stop(&wire->late);
+    mailbox_free(wire->soon);
     grpc_completion_queue_destroy(wire->queue);
     grpc_shutdown_blocking();
     free(wire);
@@ -146,12 +198,15 @@ static void take_here(struct wire_tag *tag, bool ok)
     tag->op.ok = ok;
     if (tag->on_wire != NULL && ok) {
         wire_batch(tag, *tag->call, NULL, 0); /* again, there */
-    } else if (tag->on_wire != NULL) {
+        return;
+    }
+    if (tag->on_wire != NULL) {
         tag->on_wire(tag);
-    } else if (tag->op.then != NULL) {
-        wire_post(tag);
+    }
+    if (tag->op.then != NULL) {
+        op_post_here(&tag->op, result_of(ok));
     } else {
-        op_done(&tag->op, ok ? STATUS_SUCCESS : status_of(REASON_CALL_CANCELLED, NULL));
+        op_done(&tag->op, result_of(ok));
     }
 }
 
@@ -165,9 +220,4 @@ void wire_batch_here(struct wire_tag *tag, grpc_call *call, const grpc_op *ops, 
     if (grpc_completion_queue_thread_local_cache_flush(queue, &early, &ok) != 0) {
         take_here(early, ok != 0);
     }
-}
-
-void wire_post(struct wire_tag *tag)
-{
-    op_post(&tag->op, tag->op.ok ? STATUS_SUCCESS : status_of(REASON_CALL_CANCELLED, NULL));
 }

@@ -5,6 +5,7 @@
 #include "codec/hash.h"
 #include "codec/retry.h"
 #include "loop/task.h"
+#include "router/lessons.h"
 #include "router/router.h"
 
 static void skip(struct plan *plan, const struct catalogue_target *target, const char *reason)
@@ -24,26 +25,36 @@ static void skip(struct plan *plan, const struct catalogue_target *target, const
     plan->skipped[plan->n_skipped++] = skipped;
 }
 
+struct choice {
+    struct router *router;
+    struct plan *plan;
+    const struct estimate_lesson *lessons; /* one a model of the catalogue */
+};
+
 /* The shape of a request depends on the model, not on the region it is called in. */
-static void shape(struct router *router, struct plan *plan, const struct catalogue_target *target,
-                  struct candidate *candidate)
+static void shape(const struct choice *choice, const struct catalogue_model *model,
+                  const struct catalogue_target *target, struct candidate *candidate)
 {
+    struct plan *plan = choice->plan;
     const struct candidate *before = plan->n_candidates > 0 ? candidate - 1 : NULL;
-    if (before != NULL && strcmp(before->model->name, target->model.name) == 0) {
+    if (before != NULL && strcmp(before->model->name, model->name) == 0) {
         *candidate = *before;
         candidate->model = &target->model;
     } else {
-        reshape(router, plan->generation, &target->model, plan->arena, candidate);
+        reshape(choice->router, plan->generation, &target->model, plan->arena, candidate);
+        candidate->estimated_input = candidate->tokens.input;
+        candidate->tokens.input = estimate_correct(
+            &choice->lessons[model - plan->catalogue->models], candidate->estimated_input);
     }
     candidate->region = target->region;
     candidate->resource = target->name;
 }
 
-static void consider(struct router *router, struct plan *plan,
+static void consider(const struct choice *choice, const struct catalogue_model *model,
                      const struct catalogue_target *target)
 {
-    const struct catalogue_model *model = &target->model;
-    if (catalogue_lifecycle_at(model, plan->begin_wall_ms / 1000) == CATALOGUE_GONE) {
+    struct plan *plan = choice->plan;
+    if (catalogue_lifecycle_at(&target->model, plan->begin_wall_ms / 1000) == CATALOGUE_GONE) {
         skip(plan, target, reason_name(REASON_TIER_GONE));
         return;
     }
@@ -51,7 +62,7 @@ static void consider(struct router *router, struct plan *plan,
         return;
     }
     struct candidate *candidate = &plan->candidates[plan->n_candidates];
-    shape(router, plan, target, candidate);
+    shape(choice, model, target, candidate);
     if (candidate->tokens.input + candidate->tokens.max_output > model->context_window) {
         skip(plan, target, reason_name(REASON_CONTEXT_WINDOW_EXCEEDED));
         return;
@@ -60,16 +71,16 @@ static void consider(struct router *router, struct plan *plan,
 }
 
 /* In its regions, the one that is to be called first before the others. */
-static void consider_regions(struct router *router, struct plan *plan,
-                             const struct catalogue_model *model)
+static void consider_regions(const struct choice *choice, const struct catalogue_model *model)
 {
-    const char *preferred = router->config->bedrock_region;
+    const struct catalogue *catalogue = choice->plan->catalogue;
+    const char *preferred = choice->router->config->bedrock_region;
     for (int round = 0; round < 2; round++) {
-        for (size_t i = 0; i < plan->catalogue->n_targets; i++) {
-            const struct catalogue_target *target = &plan->catalogue->targets[i];
+        for (size_t i = 0; i < catalogue->n_targets; i++) {
+            const struct catalogue_target *target = &catalogue->targets[i];
             bool first = strcmp(target->region, preferred) == 0;
             if (strcmp(target->model.name, model->name) == 0 && first == (round == 0)) {
-                consider(router, plan, target);
+                consider(choice, model, target);
             }
         }
     }
@@ -85,20 +96,14 @@ static bool wanted(const Router__Generation *g, const struct catalogue_model *mo
     return g->n_tiers == 0 && model->tier > 0;
 }
 
-struct choice {
-    struct router *router;
-    struct plan *plan;
-};
-
 /* Any thread: the task waits, its plan and arena are left alone, and router is read only. */
 static void choose(void *arg)
 {
     const struct choice *choice = arg;
-    struct router *router = choice->router;
     struct plan *plan = choice->plan;
     const Router__Generation *g = plan->generation;
     for (size_t i = 0; i < g->n_models; i++) {
-        consider_regions(router, plan, models_find(plan->catalogue, g->models[i]));
+        consider_regions(choice, models_find(plan->catalogue, g->models[i]));
     }
     if (g->n_models > 0) {
         return;
@@ -106,7 +111,7 @@ static void choose(void *arg)
     for (size_t i = 0; i < plan->catalogue->n_models; i++) {
         const struct catalogue_model *model = &plan->catalogue->models[i];
         if (wanted(g, model)) {
-            consider_regions(router, plan, model);
+            consider_regions(choice, model);
         }
     }
 }
@@ -135,7 +140,7 @@ struct status plan_make(struct router *router, const Router__Generation *g, cons
     } else {
         hash_random(plan->call_id, ROUTER_ID_SIZE);
     }
-    struct choice choice = {router, plan};
+    struct choice choice = {router, plan, lessons_of(router->lessons, plan->catalogue, arena)};
     TRY(loop_work_over(reshape_bytes(g), choose, &choice));
     plan->n_unfit = plan->n_skipped;
     if (plan->n_candidates > 0) {
