@@ -111,7 +111,7 @@ struct engine_health {
     uint64_t cooldown_until_ms;
     uint32_t level; /* steps climbed without a success in between */
     bool gone;      /* as the provider said */
-    bool retired;   /* by its date; told anew before each step, kept nowhere */
+    bool retired;   /* by the catalogue; told anew before each step, kept nowhere */
 
     enum engine_breaker breaker;
     uint64_t breaker_since; /* generation from which outcomes count */
