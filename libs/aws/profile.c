@@ -1,6 +1,4 @@
 /* Profiles in the shared config and credentials files: keys, and roles to be assumed with them. */
-#include <string.h>
-
 #include "aws/source.h"
 #include "codec/ini.h"
 
@@ -40,10 +38,8 @@ struct profile {
 /* Spans of profiles point into the files; what they held is wiped. */
 static void files_clear(struct files *files)
 {
-    explicit_bzero(files->config.text.at, files->config.text.cap);
-    explicit_bzero(files->credentials.text.at, files->credentials.text.cap);
-    buf_clear(&files->config.text);
-    buf_clear(&files->credentials.text);
+    source_wipe(&files->config.text);
+    source_wipe(&files->credentials.text);
 }
 
 static const char *path_of(struct source *source, const char *variable, const char *otherwise)

@@ -36,6 +36,11 @@ static inline uint64_t clock_ms(void)
     return now_ms;
 }
 
+static inline uint64_t clock_us(void)
+{
+    return 1000 * now_ms;
+}
+
 /* The defaults, of a store that is new. */
 static inline void prepare(struct bench *b)
 {
@@ -58,7 +63,7 @@ static inline void start(struct bench *b)
     assert_status_ok(s);
     if (on_redis) {
         redis_bench_move(&b->redis, now_ms, b->arena);
-        redis_bench_take_clock(b->limiter, b->arena);
+        redis_bench_take_clock(b->limiter, clock_us, b->arena);
         assert_status_ok(home_redis_first(b->limiter->redis));
     }
     b->service = (struct rpc_service){LIMITER, limiter_methods, limiter_n_methods, b->limiter};
