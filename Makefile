@@ -128,6 +128,9 @@ prove: all $(TEST_TOOLS) ## what the limiter promises, with real processes; minu
 bench: all ## what the suite costs on this machine (ROUNDS=5); minutes, not part of check
 	@build/bench $(OUT)/bin
 
+bench-router: all ## what the router adds to a call (ROUNDS=5); minutes, not part of check
+	@build/bench-router $(OUT)/bin
+
 # --- the rest -----------------------------------------------------------------------------------
 
 docs: all ## write the chart's OPTIONS.md from the option tables
