@@ -136,14 +136,23 @@ static bool usage_bounded(const Limiter__TokenUsage *usage)
            usage->cache_write_tokens <= REQUEST_TOKENS_MOST;
 }
 
+/* The model that a report is about; NULL: the catalogue has it no longer. */
+static const struct catalogue_model *model_of(const struct limiter *limiter,
+                                              const struct engine_report *report)
+{
+    size_t place;
+    return report->held[0] != NULL && limiter_model(limiter, report->held[0]->name, &place)
+               ? &limiter->policy->catalogue->targets[place].model
+               : NULL;
+}
+
 static void count_usage(const struct limiter *limiter, const Limiter__TokenUsage *usage,
                         struct engine_report *report)
 {
-    size_t place;
-    if (report->held[0] != NULL && limiter_model(limiter, report->held[0]->name, &place)) {
-        const struct estimate_model *estimate = &limiter->policy->catalogue->models[place].estimate;
+    const struct catalogue_model *model = model_of(limiter, report);
+    if (model != NULL) {
         report->model_tokens = estimate_model_settled(
-            estimate, usage->input_tokens, usage->cache_write_tokens, usage->output_tokens);
+            &model->estimate, usage->input_tokens, usage->cache_write_tokens, usage->output_tokens);
     }
     report->pool_tokens = estimate_pool_settled(usage->input_tokens, usage->cache_read_tokens,
                                                 usage->cache_write_tokens, usage->output_tokens);
@@ -175,10 +184,10 @@ static void answer_report(struct limiter *limiter, struct ask *ask)
 {
     const struct report *r = CONTAINER_OF(ask, struct report, ask);
     const struct engine_report *event = &r->event;
-    const struct engine_resource *model = event->held[0];
+    const struct catalogue_model *model = model_of(limiter, event);
     reply_note_report(limiter, event, ask->now_ms);
-    if (model != NULL) {
-        note_breaker(limiter, model, r->breaker);
+    if (event->held[0] != NULL) {
+        note_breaker(limiter, event->held[0], r->breaker);
     }
     wait_heard_of(limiter, &event->id);
     wait_cancel(limiter, &event->id);

@@ -15,7 +15,7 @@
 #include "limiter/engine_state.h"
 
 #define ENGINE_LEVELS          5
-#define ENGINE_CANDIDATES_MOST 16
+#define ENGINE_CANDIDATES_MOST 32
 #define ENGINE_JUDGED_MOST     (ENGINE_CANDIDATES_MOST + ENGINE_POOLS_MOST)
 #define ENGINE_NEVER           UINT64_MAX
 
@@ -185,6 +185,7 @@ enum engine_order_kind {
     ENGINE_CLOSE,         /* refuses everything until it is reopened */
     ENGINE_CLOSE_BREAKER, /* of a model: calls flow again */
     ENGINE_REOPEN,        /* ends GONE and CLOSED */
+    ENGINE_ADOPT,         /* limits of policy or catalogue, which an operator's outlive */
     ENGINE_LOSE,          /* of the suite: state was lost, a new epoch begins */
 };
 
@@ -192,7 +193,8 @@ struct engine_order {
     enum engine_order_kind kind;
     struct engine_resource *resource;
     struct engine_resource *suite;
-    struct engine_limits limits; /* LIMIT; the base of the cooldown stays */
+    struct engine_limits limits; /* LIMIT: the base of the cooldown stays; ADOPT */
+    bool reopen;                 /* ADOPT: it is another model now, which is not GONE */
     struct span note;            /* CLOSE: at most ENGINE_NOTE_MOST */
     bool force;                  /* REOPEN: ends the closure after a loss too */
     enum engine_loss loss;       /* LOSE */

@@ -115,7 +115,7 @@ struct engine_health {
     uint32_t level; /* steps climbed without a success in between */
     uint32_t ramp;  /* calls at once while it recovers, doubled by each success; 0: it has */
     bool gone;      /* as the provider said */
-    bool retired;   /* by its date; told anew before each step, kept nowhere */
+    bool retired;   /* by the catalogue; told anew before each step, kept nowhere */
 
     enum engine_breaker breaker;
     uint64_t breaker_since; /* generation from which outcomes count */

@@ -39,7 +39,7 @@ struct status limiter_new(const struct limiter_config *config, uint64_t (*clock_
     hash_random(&instance, sizeof(instance));
     limiter->stamp = (uint64_t)instance << 32;
     engine_queue_init(&limiter->queue, instance, false);
-    size_t resources = 1 + policy->catalogue->n_models + config->tenant_pools;
+    size_t resources = 1 + policy->catalogue->n_targets + config->tenant_pools;
     struct status s = limiter_begin(limiter, resources, error_text);
     if (status_ok(s) && strcmp(config->store, "redis") == 0) {
         s = home_redis_new(limiter, error_text, &limiter->redis);
@@ -132,7 +132,7 @@ bool limiter_tenant_pool(struct limiter *limiter, struct span tenant, bool make_
 /* Models retire while the process runs. */
 static void look_at_date(const struct limiter *limiter, size_t i)
 {
-    const struct catalogue_model *model = &limiter->policy->catalogue->models[i];
+    const struct catalogue_model *model = &limiter->policy->catalogue->targets[i].model;
     limiter->models[i]->health.retired =
         catalogue_lifecycle_at(model, limiter->wall_ms() / 1000) == CATALOGUE_GONE;
 }
@@ -140,18 +140,25 @@ static void look_at_date(const struct limiter *limiter, size_t i)
 bool limiter_model(const struct limiter *limiter, const char *name, size_t *out)
 {
     const struct catalogue *catalogue = limiter->policy->catalogue;
-    const struct catalogue_model *model = catalogue_find(catalogue, name);
-    if (model == NULL) {
+    const struct catalogue_target *target = catalogue_find_target(catalogue, name);
+    if (target == NULL) {
         return false;
     }
-    *out = (size_t)(model - catalogue->models);
+    *out = (size_t)(target - catalogue->targets);
     look_at_date(limiter, *out);
     return true;
 }
 
+struct engine_resource *limiter_former_model(const struct limiter *limiter, const char *name)
+{
+    struct engine_resource *resource = store_resource(limiter->store, span_str(name));
+    return resource != NULL && resource->kind == ENGINE_MODEL && resource->health.retired ? resource
+                                                                                          : NULL;
+}
+
 void limiter_look_at_dates(const struct limiter *limiter)
 {
-    for (size_t i = 0; i < limiter->policy->catalogue->n_models; i++) {
+    for (size_t i = 0; i < limiter->policy->catalogue->n_targets; i++) {
         look_at_date(limiter, i);
     }
 }

@@ -202,13 +202,7 @@ static struct status fill(struct policy *policy, char error_text[256])
     if (config->guard < config->use_by + config->jitter + STORE_LAG_MS) {
         return status_of(REASON_CONFIG_INVALID, "guard must be at least use_by + jitter + 50 ms");
     }
-    TRY(config->catalogue[0] != '\0'
-            ? catalogue_load(config->catalogue, error_text, &policy->catalogue)
-            : catalogue_load_default(&policy->catalogue));
-    if (catalogue_find(policy->catalogue, "suite") != NULL) {
-        return status_of(REASON_CONFIG_INVALID,
-                         "a model of the catalogue is named as the suite is");
-    }
+    TRY(catalogue_open(config->catalogue, error_text, &policy->catalogue));
     policy->rules = rules_of(config);
     const struct pool suite = {
         .requests = config->suite_requests,

@@ -1,8 +1,8 @@
 /*
  * policy.h -- the numbers: rules of the engine, limits of suite, tenants and models.
  *
- * Floor 6. Made once at the start from options, policy file and catalogue; immutable then. The
- * policy file:
+ * Floor 6. Made once at the start from options, policy file and catalogue; immutable then, but for
+ * the catalogue, which may be exchanged (reload.c). The policy file:
  *
  *     suite: {requests: 30, window: 60s, concurrency: 5, tokens: 120_000}
  *     tenant_default: {requests: 10}      # absent: tenants without a row have no pool

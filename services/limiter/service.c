@@ -44,7 +44,7 @@ static struct status start(struct app *app, const void *config, void **state) PA
     }
     metric_on_collect(limiter_collect, limiter);
     LOG(INFO, "limits", KV("catalogue", limiter->policy->catalogue->source),
-        KV("models", limiter->policy->catalogue->n_models),
+        KV("models", limiter->policy->catalogue->n_targets),
         KV("requests", limiter->policy->suite.requests),
         KV("window_ms", limiter->policy->suite.window_ms),
         KV("concurrency", limiter->policy->suite.concurrency),
@@ -54,6 +54,11 @@ static struct status start(struct app *app, const void *config, void **state) PA
     app_serve(app, services, ARRAY_LEN(services));
     *state = limiter;
     return STATUS_SUCCESS;
+}
+
+static void reload(struct app *app, void *state) PARKS
+{
+    limiter_reload(state, app_loop(app));
 }
 
 static void stop(struct app *app, void *state) PARKS
@@ -76,4 +81,5 @@ const struct service_spec limiter_spec = {
     .admin_offset = offsetof(struct limiter_config, admin),
     .start = start,
     .stop = stop,
+    .reload = reload,
 };
