@@ -5,6 +5,7 @@
 #include "codec/hash.h"
 #include "codec/json.h"
 #include "loop/task.h"
+#include "router/vitals.h"
 #include "router/lessons.h"
 #include "router/router.h"
 
@@ -526,6 +527,7 @@ static void account(struct relay *r)
     METRIC_ADD(m->tokens_total, (double)u->cache_write, model, "cache_write");
     METRIC_ADD(m->cost_micro_usd_total, (double)price_cost(&r->grant->candidate->model->price, u),
                model);
+    vitals_note(r->router, r->attempt, r->plan->check);
     if (r->attempt->reason != REASON_NONE && r->attempt->output_sent) {
         METRIC_ADD(m->restarts_total, 1, model, reason_name(r->attempt->reason));
     }
