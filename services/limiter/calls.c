@@ -5,6 +5,7 @@
 #include "codec/hash.h"
 #include "limiter/reply.h"
 #include "limiter/request.h"
+#include "limiter/wait.h"
 
 static const char *priority_name(Limiter__Priority priority)
 {
@@ -17,6 +18,21 @@ static const char *priority_name(Limiter__Priority priority)
         return "background";
     default:
         return "normal";
+    }
+}
+
+/* Classes of waiters: 0 first. */
+static uint32_t class_of(Limiter__Priority priority)
+{
+    switch (priority) {
+    case LIMITER__PRIORITY__PRIORITY_URGENT:
+        return 0;
+    case LIMITER__PRIORITY__PRIORITY_LOW:
+        return 2;
+    case LIMITER__PRIORITY__PRIORITY_BACKGROUND:
+        return 3;
+    default:
+        return 1;
     }
 }
 
@@ -80,6 +96,7 @@ struct status calls_acquire(struct limiter *limiter, const Limiter__AcquireReque
     a->event.id = id;
     a->event.session = session;
     a->priority = priority_name(request->priority);
+    a->event.priority = class_of(request->priority);
     ask_init(limiter, &a->ask, arena, find_acquire, answer_acquire);
     a->ask.event.acquire = &a->event;
     *out = &a->ask;
@@ -172,6 +189,8 @@ static void answer_report(struct limiter *limiter, struct ask *ask)
     if (event->held[0] != NULL) {
         note_breaker(limiter, event->held[0], r->breaker);
     }
+    wait_heard_of(limiter, &event->id);
+    wait_cancel(limiter, &event->id);
     bool counted = event->result == ENGINE_APPLIED || event->result == ENGINE_UNKNOWN_ID;
     if (r->usage != NULL && counted && event->outcome == ENGINE_OK && model != NULL) {
         outputs_add(limiter->outputs, span_str(model->name), r->tenant, r->usage->output_tokens);

@@ -10,10 +10,11 @@
 #include "app/service.h"
 #include "base/metric.h"
 #include "limiter/audit.h"
-#include "limiter/engine.h"
+#include "limiter/engine_queue.h"
 #include "limiter/outputs.h"
 #include "limiter/policy.h"
 #include "limiter/store.h"
+#include "loop/loop.h"
 #include "net/rpc_server.h"
 
 struct limiter_config {
@@ -45,7 +46,15 @@ struct limiter {
     uint64_t (*clock_ms)(void);                             /* steady; in memory the authority's */
     uint64_t (*wall_ms)(void);                              /* for the dates of the catalogue */
     uint64_t stamp;                                         /* of the last step */
-    size_t sessions;                                        /* attached */
+
+    struct engine_queue queue;
+    struct map *waiters;    /* id -> struct engine_waiter * */
+    struct map *unaccepted; /* id -> grant that was sent on a stream (wait.c) */
+    struct loop *loop;      /* the timer's; NULL: nobody has waited yet */
+    struct timer wake;      /* somebody's turn comes */
+    size_t grants;          /* tasks that watch over one */
+    struct list watches;    /* streams of changes (stream.c) */
+    size_t sessions;        /* attached */
     void (*on_ready)(void *arg, bool ready, const char *why); /* of the store; may be NULL */
     void *on_ready_arg;
 };
@@ -80,6 +89,11 @@ void limiter_losing(const struct limiter *limiter, enum engine_loss loss,
 void limiter_lost(const struct limiter *limiter, const struct engine_order *order);
 const char *limiter_loss_text(enum engine_loss loss); /* for people; "" for none */
 
+/* Those whose turn it is are taken. */
+void limiter_serve(struct limiter *limiter);
+
+/* How the engine knows a tenant. */
+uint64_t limiter_tenant_hash(struct span tenant);
 /* The limits that policy and catalogue have for it. False: they do not know it. */
 bool limiter_limits(const struct limiter *limiter, const struct engine_resource *resource,
                     struct engine_limits *out);

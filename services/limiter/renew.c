@@ -1,6 +1,7 @@
 #include "limiter/renew.h"
 
 #include "limiter/request.h"
+#include "limiter/wait.h"
 #include "loop/task.h"
 
 _Static_assert(1 + RENEW_STEP_MOST * ENGINE_HELD_MOST <= STATE_STEP_MOST,
@@ -105,6 +106,7 @@ static void answer(struct limiter *limiter, struct ask *ask)
     }
     for (size_t i = 0; i < part->event.n_leases; i++) {
         restored += part->event.leases[i].restored;
+        wait_heard_of(limiter, &part->event.leases[i].id);
         if (part->event.leases[i].lost) {
             reply->lost_ids[reply->n_lost_ids++] = part->known[i]->id;
         }

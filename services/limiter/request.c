@@ -105,6 +105,8 @@ struct status request_acquire(const struct limiter *limiter, struct arena *arena
         TRY(take_candidate(limiter, arena, candidates[i], tenant, &rows[i]));
     }
     *out = (struct engine_acquire){
+        .tenant = limiter_tenant_hash(tenant),
+        .weight = policy_weight(limiter->policy, tenant),
         .candidates = rows,
         .n_candidates = n,
         .verdict = ARENA_NEW(arena, struct engine_verdict),

@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "limiter/home_redis.h"
+#include "limiter/wait.h"
 #include "prism/limiter/v1/limiter.pb-c.h"
 
 static const struct config_row rows[] = {
@@ -63,6 +64,7 @@ static void reload(struct app *app, void *state) PARKS
 static void stop(struct app *app, void *state) PARKS
 {
     (void)app;
+    wait_stop(state);
     limiter_free(state);
 }
 

@@ -7,6 +7,7 @@
 #include "loop/task.h"
 #include "prism/limiter/v1/limiter.pb-c.h"
 #include "router/router.h"
+#include "router/settlement.h"
 
 #define ASK_ARENA        (256u << 10)
 #define UNREACHABLE_MOST 3 /* tries before the caller is told */

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "codec/hash.h"
 #include "router/router.h"
+#include "router/settlement.h"
 #include "router/vitals.h"
 
 #define ARENA_MOST  (1u << 20)

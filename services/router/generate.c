@@ -6,6 +6,7 @@
 #include "codec/hash.h"
 #include "loop/task.h"
 #include "router/router.h"
+#include "router/settlement.h"
 
 static struct status put_completed(struct plan *plan, struct sink *sink,
                                    Router__Completed *completed) PARKS
@@ -120,8 +121,8 @@ static struct status generate_once(struct rpc *rpc, const void *request) PARKS
 }
 
 const struct rpc_method router_methods[] = {
-    {"Generate", RPC_SERVER_STREAM, generate}, {"GenerateOnce", RPC_UNARY, generate_once},
-    {"ListModels", RPC_UNARY, models_list},    {"GetModel", RPC_UNARY, models_get},
+    {"Generate", RPC_SERVER_STREAM, generate},        {"GenerateOnce", RPC_UNARY, generate_once},
+    {"ListModels", RPC_UNARY, models_list},           {"GetModel", RPC_UNARY, models_get},
     {"WatchModels", RPC_SERVER_STREAM, models_watch},
 };
 const size_t router_n_methods = ARRAY_LEN(router_methods);

@@ -5,9 +5,9 @@
 #include "codec/hash.h"
 #include "codec/json.h"
 #include "loop/task.h"
-#include "router/vitals.h"
 #include "router/lessons.h"
 #include "router/router.h"
+#include "router/vitals.h"
 
 #define EVENT_MOST (1u << 20)  /* a payload part of Bedrock's is at most a million bytes */
 #define PIECE_MOST (64u << 10) /* of text that is gathered, unless it is one event's */

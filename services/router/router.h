@@ -69,7 +69,8 @@ struct router {
     struct checks *checks;           /* NULL: none are made */
     struct task *poller;             /* asks the limiter about models while somebody watches them */
     uint8_t session[ROUTER_ID_SIZE]; /* this process, for limiter and ledger */
-    size_t handed_over;              /* settlements on their way; drain waits for them */
+    size_t handed_over;              /* settlements on their way (settlement.h) */
+    uint64_t settle_end_ms;          /* loop time when they are given up; 0: router runs */
     struct map *running;             /* call id -> plan */
     size_t upstream_open;
 };
@@ -118,14 +119,6 @@ struct status limiter_acquire(struct router *router, struct plan *plan, struct s
  * somebody else has been granted it. */
 bool limiter_acquire_once(struct router *router, struct plan *plan, const uint8_t *id,
                           struct grant *grant) PARKS;
-
-/* Settles in a task of its own, which also happens when the caller has left. */
-void limiter_complete(struct router *router, const struct plan *plan, const struct grant *grant,
-                      const struct attempt *attempt);
-
-/* Takes an admission back that was not used, likewise; also one that may never have been made. */
-void limiter_cancel(struct router *router, const struct plan *plan, const uint8_t *id,
-                    const char *resource);
 
 struct leases *leases_start(struct router *router);
 void leases_stop(struct leases *leases) PARKS;

@@ -9,6 +9,7 @@
 #include "loop/task.h"
 #include "router/lessons.h"
 #include "router/router.h"
+#include "router/settlement.h"
 #include "router/vitals.h"
 
 static const struct config_row rows[] = {
@@ -171,9 +172,7 @@ static void stop(struct app *app, void *state) PARKS
     while (router->poller != NULL && status_ok(task_sleep_ms(1))) {
         /* it ends its question to the limiter */
     }
-    while (router->handed_over > 0 && status_ok(task_sleep_ms(10))) {
-        /* settlements on their way; each has a deadline of its own */
-    }
+    settlements_end(router);
     leases_stop(router->leases);
     records_stop(router->records);
     if (router->ledger != NULL) {
