@@ -115,7 +115,7 @@ struct home_redis {
     uint64_t connection; /* that was looked at */
     struct status unfit; /* why this store is not used */
     char unfit_text[256];
-    char why_text[256]; /* of the last failure */
+    char why_text[256]; /* of the step's last failure */
     unsigned misses;    /* in a row */
     uint64_t miss_ms;
     uint64_t pause_us; /* owed */

@@ -352,7 +352,9 @@ static bool try_once(struct home_redis *home)
     case TRIP_AGED:
         step->checked = reading;
         if (step->n_asks > 0) {
-            fail_late(home, status_of(REASON_STORE_FAILED, "others were always faster"));
+            fail_late(home, status_of(REASON_STORE_FAILED, home->why_text[0] != '\0'
+                                                               ? home->why_text
+                                                               : "others were always faster"));
         }
         say_busy(home);
         if (step->tries > TRIES_HASTY) {
@@ -400,6 +402,7 @@ void home_redis_step(struct home_redis *home)
     }
     step->tries = 0;
     step->checked = false;
+    home->why_text[0] = '\0';
     bool again = true;
     while (again) {
         gather(home);
