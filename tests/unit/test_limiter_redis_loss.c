@@ -192,7 +192,7 @@ task_test_real(a_renewal_tells_of_grants_that_are_forgotten)
 /* --- away, slow, silent ------------------------------------------------------------------------
  */
 
-static const char *const kept_on_disk[] = {"--appendonly", "yes", NULL};
+static const char *const kept_on_disk[] = {"--appendonly", "yes", "--appendfsync", "always", NULL};
 
 static void remove_log(const struct limiters *g)
 {
