@@ -23,7 +23,8 @@ struct ask {
      * comes first in a step may make room for a tenant's pool. A failure is the ask's. */
     struct status (*find)(struct limiter *limiter, struct ask *ask, bool make_room);
 
-    /* Once the step is kept: counts what was decided and makes the reply. */
+    /* Once the step is kept: counts what was decided and makes the reply. Not of an acquire that
+     * waits from now on (verdict->queued): its answer is made when it has its verdict (wait.h). */
     void (*answer)(struct limiter *limiter, struct ask *ask);
 
     struct arena *arena;
