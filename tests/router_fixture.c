@@ -7,6 +7,7 @@
 #include "base/map.h"
 #include "codec/hash.h"
 #include "codec/text.h"
+#include "router/leases.h"
 #include "router/lessons.h"
 
 #define ROUTER      (&router__router_service__descriptor)
@@ -93,10 +94,9 @@ static void start_router(struct router_fixture *f, const char *limiter)
     router->http = http_client_new(router->loop, &(struct http_client_options){0});
     router->bedrock = bedrock_new(&(struct bedrock_options){
         .http = router->http, .credentials = router->credentials, .endpoint = f->bedrock.url});
-    router->limiter = rpc_channel_new(
-        f->wire, &(struct rpc_channel_options){.targets = limiter});
-    router->link =
-        limiter_link_start(router->limiter, span_of(router->session, sizeof(router->session)));
+    router->limiter = rpc_channel_new(f->wire, &(struct rpc_channel_options){.targets = limiter});
+    router->link = limiter_link_start(
+        router->limiter, span_of(router->session, sizeof(router->session)), f->config.limiter_wait);
     router->leases = leases_start(router);
 }
 

@@ -60,7 +60,7 @@ struct router {
     struct credentials *credentials;
     struct bedrock *bedrock;
     struct rpc_channel *limiter;
-    struct limiter_link *link; /* all that is asked of the limiter goes over it */
+    struct limiter_link *link;  /* all that is asked of the limiter goes over it */
     struct rpc_channel *ledger; /* NULL: calls are not recorded */
     struct leases *leases;
     struct records *records;
@@ -204,12 +204,6 @@ void limiter_complete(struct router *router, const struct plan *plan, const stru
 /* Takes an admission back that was not used, likewise; also one that may never have been made. */
 void limiter_cancel(struct router *router, const struct plan *plan, const uint8_t *id,
                     const char *resource);
-
-struct leases *leases_start(struct router *router);
-void leases_stop(struct leases *leases) PARKS;
-void leases_hold(struct leases *leases,
-                 struct grant *grant); /* the running task's; until dropped */
-void leases_drop(struct leases *leases, struct grant *grant);
 
 /* SHA-256 of the last attempt's prompt, thinking and answer; has_*: there was any. */
 struct record_hashes {

@@ -7,7 +7,7 @@
 #include "codec/hash.h"
 #include "loop/task.h"
 #include "router/lessons.h"
-#include "router/router.h"
+#include "router/leases.h"
 
 static const struct config_row rows[] = {
 #define CONFIG(...)  CONFIG_ROW(struct router_config, __VA_ARGS__)
@@ -83,7 +83,8 @@ static struct status start(struct app *app, const void *config, void **state) PA
             &(struct rpc_channel_options){.targets = router->config->ledger, .call_ms = 10000});
     }
     router->link =
-        limiter_link_start(router->limiter, span_of(router->session, sizeof(router->session)));
+        limiter_link_start(router->limiter, span_of(router->session, sizeof(router->session)),
+                           router->config->limiter_wait);
     router->leases = leases_start(router);
     router->records = records_start(router);
     /* Without it no call can be admitted. */

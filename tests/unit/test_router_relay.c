@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "router/leases.h"
 #include "router_fixture.h"
 
 #define REPLIES(f, ...)                                                                            \
