@@ -11,7 +11,7 @@
 #include "base/log.h"
 #include "loop/task.h"
 #include "prism/limiter/v1/limiter.pb-c.h"
-#include "router/leases.h"
+#include "router/router.h"
 
 #define RENEW_ARENA (4u << 20)
 #define RENEW_MOST  1000 /* in one request; the limiter takes 1,024 */

@@ -6,7 +6,7 @@
 #include "codec/json.h"
 #include "loop/task.h"
 #include "router/lessons.h"
-#include "router/leases.h"
+#include "router/router.h"
 
 #define EVENT_MOST (1u << 20)  /* a payload part of Bedrock's is at most a million bytes */
 #define PIECE_MOST (64u << 10) /* of text that is gathered, unless it is one event's */

@@ -47,6 +47,7 @@ struct fake_limiter {
     size_t n_verdicts;
     bool lose_leases; /* at the next Renew */
     bool hang_renew;
+    size_t deaf; /* so many settlements to come are neither noted nor answered */
 
     size_t acquires;
     size_t renews;
