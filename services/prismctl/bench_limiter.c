@@ -93,8 +93,9 @@ static struct status complete(struct admission *a, const Limiter__AcquireRequest
                : bench_incomplete("the settlement was not applied");
 }
 
-static struct status admit(void *arg, struct arena *arena) PARKS
+static struct status admit(void *arg, struct arena *arena, uint64_t *first_us) PARKS
 {
+    (void)first_us;
     struct admission *a = arg;
     uint8_t id[16];
     hash_random(id, sizeof(id));

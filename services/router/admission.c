@@ -60,12 +60,13 @@ static void note_skipped(struct plan *plan, const Limiter__Judgement *j)
             candidate = &plan->candidates[i];
         }
     }
-    if (candidate == NULL || plan->n_skipped == CATALOGUE_MODELS_MOST) {
+    if (candidate == NULL || plan->n_skipped == ROUTER_SKIPPED_MOST) {
         return;
     }
     Router__SkippedModel *row = ARENA_NEW(plan->arena, Router__SkippedModel);
     router__skipped_model__init(row);
     row->model = arena_printf(plan->arena, "models/%s", candidate->model->name);
+    row->region = arena_string(plan->arena, span_str(candidate->region));
     row->tier = candidate->model->tier;
     row->reasons = ARENA_ARRAY(plan->arena, char *, j->n_reasons);
     row->n_reasons = j->n_reasons;
