@@ -163,3 +163,4 @@ help: ## this list
 -include $(LIB_OBJS:.o=.d) $(foreach s,$(SERVICES),$(patsubst %.o,%.d,$(call service_objs,$(s))))
 -include $(TEST_COMMON:.o=.d) $(INTEROP_SRCS:%.c=$(OUT)/obj/%.d) $(patsubst $(OUT)/test/%,$(OUT)/obj/tests/unit/%.d,$(UNIT_TESTS))
 -include $(patsubst $(OUT)/test/%,$(OUT)/obj/tests/scenario/%.d,$(SCENARIO_TESTS))
+-include $(patsubst %.c,$(OUT)/obj/%.d,$(wildcard tests/model/*.c tests/load/*.c))

@@ -25,7 +25,8 @@
 struct bedrock {
     struct http_client *http;
     struct credentials *credentials;
-    char *endpoint; /* NULL: AWS's own */
+    char *endpoint;       /* NULL: AWS's own */
+    struct sigv4_key key; /* of the last signature */
 };
 
 /* What is sent; lives as long as the transfer. */
@@ -72,6 +73,7 @@ void bedrock_free(struct bedrock *bedrock)
         return;
     }
     free(bedrock->endpoint);
+    explicit_bzero(&bedrock->key, sizeof(bedrock->key));
     free(bedrock);
 }
 
@@ -163,6 +165,7 @@ static const char *url_of(const struct bedrock *bedrock, const struct bedrock_re
 struct signing {
     struct sigv4_request request;
     struct sigv4_options options;
+    uint8_t key[sizeof(((struct sigv4_key *)NULL)->bytes)];
     struct arena *arena;
     struct sigv4_result result;
 };
@@ -174,7 +177,7 @@ static void run_signing(void *arg)
     sigv4_sign(&signing->request, &signing->options, signing->arena, &signing->result);
 }
 
-static struct status sign(const struct credentials_values *who,
+static struct status sign(struct bedrock *bedrock, const struct credentials_values *who,
                           const struct bedrock_request *request, const struct uri *uri,
                           struct arena *arena, struct outgoing *out) PARKS
 {
@@ -205,6 +208,10 @@ static struct status sign(const struct credentials_values *who,
             },
         .arena = arena,
     };
+    sigv4_derive(&signing.options, &bedrock->key);
+    /* A copy, as others may sign for another region meanwhile. */
+    memcpy(signing.key, bedrock->key.bytes, sizeof(signing.key));
+    signing.options.key = signing.key;
     TRY(loop_work_over(request->body.len, run_signing, &signing));
     for (size_t i = 0; i < signing.result.n_added; i++) {
         add_header(out, signing.result.added[i].name, signing.result.added[i].value);
@@ -238,7 +245,7 @@ static struct status prepare(struct bedrock *bedrock, const struct bedrock_reque
             arena_printf(arena, "Bearer %.*s", (int)who.bearer_token.len, who.bearer_token.at);
         add_header(out, SPAN("authorization"), span_str(value));
     } else {
-        TRY(sign(&who, request, &uri, arena, out));
+        TRY(sign(bedrock, &who, request, &uri, arena, out));
     }
     add_header(out, SPAN("host"), uri.authority); /* as it was signed */
     out->http = (struct http_request){

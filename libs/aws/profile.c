@@ -1,6 +1,4 @@
 /* Profiles in the shared config and credentials files: keys, and roles to be assumed with them. */
-#include <string.h>
-
 #include "aws/source.h"
 #include "codec/ini.h"
 
@@ -40,10 +38,8 @@ struct profile {
 /* Spans of profiles point into the files; what they held is wiped. */
 static void files_clear(struct files *files)
 {
-    explicit_bzero(files->config.text.at, files->config.text.cap);
-    explicit_bzero(files->credentials.text.at, files->credentials.text.cap);
-    buf_clear(&files->config.text);
-    buf_clear(&files->credentials.text);
+    source_wipe(&files->config.text);
+    source_wipe(&files->credentials.text);
 }
 
 static const char *path_of(struct source *source, const char *variable, const char *otherwise)
@@ -110,6 +106,13 @@ static void take_entry(struct profile *profile, const struct ini_entry *entry)
     }
 }
 
+static struct span unquoted(struct span name)
+{
+    bool quoted = name.len >= 2 && (name.at[0] == '"' || name.at[0] == '\'') &&
+                  name.at[name.len - 1] == name.at[0];
+    return quoted ? span_of(name.at + 1, name.len - 2) : name;
+}
+
 /* In the config file "[profile x]", for the default also without the word. */
 static bool section_is(struct span section, struct span name, bool config)
 {
@@ -117,7 +120,7 @@ static bool section_is(struct span section, struct span name, bool config)
     bool is_default = span_eq(name, SPAN("default"));
     if (config && span_starts(section, word) && section.len > word.len &&
         (section.at[word.len] == ' ' || section.at[word.len] == '\t')) {
-        return span_eq(span_trim(span_from(section, word.len)), name);
+        return span_eq(unquoted(span_trim(span_from(section, word.len))), name);
     }
     return (!config || is_default) && span_eq(section, name);
 }

@@ -90,6 +90,8 @@ const char *source_read_file(const char *path, struct buf *out, bool *missing) N
 const char *source_read_token(struct source *source, const char *path,
                               struct span *token) NODISCARD PARKS;
 
+void source_wipe(struct buf *buf); /* what it held, and frees; for CLEANUP */
+
 /* One request and its whole, bounded answer. */
 struct source_answer {
     int code;

@@ -1,6 +1,4 @@
 /* AWS's security token service: a role's keys for a token, or for other keys. */
-#include <string.h>
-
 #include "aws/source.h"
 #include "base/clock.h"
 #include "base/utf8.h"
@@ -152,7 +150,7 @@ static enum source_found take(struct source *source, const struct sts_request *r
 enum source_found sts_assume(struct source *source, const struct sts_request *request,
                              struct key_set *out)
 {
-    CLEANUP(buf_clear) struct buf form;
+    CLEANUP(source_wipe) struct buf form;
     buf_init(&form, FORM_MOST);
     add_form(&form, request, source->arena);
     const char *url = url_of(source, request->region);
@@ -180,7 +178,6 @@ enum source_found sts_assume(struct source *source, const struct sts_request *re
     };
     CLEANUP(source_answer_clear) struct source_answer answer = {0};
     struct status s = source_ask(source, &post, &answer);
-    explicit_bzero(form.at, form.cap);
     if (!status_ok(s)) {
         return source_later(source, request->name, "%s: %s", url, status_text(s));
     }

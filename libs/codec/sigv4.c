@@ -1,6 +1,7 @@
 #include "codec/sigv4.h"
 
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include "base/buf.h"
@@ -10,6 +11,7 @@
 #include "codec/uri.h"
 
 #define ALGORITHM "AWS4-HMAC-SHA256"
+#define TIME_SIZE sizeof("20260102T030405Z")
 
 /* The token, the date, the body's hash, the authorization. */
 #define ADDED_MOST 4
@@ -79,15 +81,14 @@ static struct span encoded(struct arena *arena, struct span text, const char *ke
     return arena_copy(arena, buf_span(&out));
 }
 
-static struct span time_text(struct arena *arena, uint64_t wall_s)
+static struct span time_text(uint64_t wall_s, char text[TIME_SIZE])
 {
-    char text[32];
     struct tm utc;
     time_t seconds = (time_t)wall_s;
     check(gmtime_r(&seconds, &utc) != NULL);
-    size_t len = strftime(text, sizeof(text), "%Y%m%dT%H%M%SZ", &utc);
-    check(len == strlen("20260102T030405Z"));
-    return arena_copy(arena, span_of(text, len));
+    size_t len = strftime(text, TIME_SIZE, "%Y%m%dT%H%M%SZ", &utc);
+    check(len == TIME_SIZE - 1);
+    return span_of(text, len);
 }
 
 /* --- headers --- */
@@ -310,18 +311,56 @@ static void add(struct signer *s, struct span name, struct span value)
     s->added[s->n_added++] = (struct sigv4_header){name, value};
 }
 
+static void derive(const struct sigv4_options *options, struct span day,
+                   uint8_t key[HASH_SHA256_SIZE])
+{
+    CLEANUP(buf_clear) struct buf secret;
+    struct span chained = span_of(key, HASH_SHA256_SIZE);
+    buf_init(&secret, 4 + options->secret_key.len);
+    char *all = buf_reserve(&secret, secret.max);
+    buf_add_str(&secret, "AWS4");
+    buf_add_span(&secret, options->secret_key);
+    hash_hmac_sha256(buf_span(&secret), day, key);
+    hash_hmac_sha256(chained, options->region, key);
+    hash_hmac_sha256(chained, options->service, key);
+    hash_hmac_sha256(chained, SPAN("aws4_request"), key);
+    explicit_bzero(all, secret.len);
+}
+
+void sigv4_derive(const struct sigv4_options *options, struct sigv4_key *key)
+{
+    CLEANUP(buf_clear) struct buf origin;
+    char time[TIME_SIZE];
+    struct span day = span_first(time_text(options->wall_s, time), 8);
+    const struct span parts[] = {day, options->region, options->service, options->secret_key};
+    buf_init(&origin, sizeof(key->origin));
+    char *all = buf_reserve(&origin, origin.max);
+    for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
+        buf_add_span(&origin, parts[i]);
+        buf_add_char(&origin, '\n');
+    }
+    bool kept = buf_ok(&origin) && key->origin_len == origin.len &&
+                memcmp(key->origin, origin.at, origin.len) == 0;
+    if (!kept) {
+        derive(options, day, key->bytes);
+        key->origin_len = buf_ok(&origin) ? origin.len : 0;
+        memcpy(key->origin, origin.at, key->origin_len);
+    }
+    explicit_bzero(all, origin.max);
+}
+
 static struct span signature(const struct signer *s, struct span string_to_sign)
 {
     uint8_t key[HASH_SHA256_SIZE];
-    struct span chained = span_of(key, sizeof(key));
-    struct span secret = CONCAT(s->arena, SPAN("AWS4"), s->options->secret_key);
-    hash_hmac_sha256(secret, span_first(s->time, 8), key);
-    hash_hmac_sha256(chained, s->options->region, key);
-    hash_hmac_sha256(chained, s->options->service, key);
-    hash_hmac_sha256(chained, SPAN("aws4_request"), key);
-    hash_hmac_sha256(chained, string_to_sign, key);
-    explicit_bzero((char *)secret.at, secret.len);
-    return hex(s->arena, key);
+    uint8_t signed_with[HASH_SHA256_SIZE];
+    if (s->options->key != NULL) {
+        memcpy(key, s->options->key, sizeof(key));
+    } else {
+        derive(s->options, span_first(s->time, 8), key);
+    }
+    hash_hmac_sha256(span_of(key, sizeof(key)), string_to_sign, signed_with);
+    explicit_bzero(key, sizeof(key));
+    return hex(s->arena, signed_with);
 }
 
 void sigv4_sign(const struct sigv4_request *request, const struct sigv4_options *options,
@@ -330,7 +369,8 @@ void sigv4_sign(const struct sigv4_request *request, const struct sigv4_options 
     struct signer s = {.request = request, .options = options, .arena = arena};
     bool token = options->session_token.len > 0;
     const struct span newline = SPAN("\n"), slash = SPAN("/");
-    s.time = time_text(arena, options->wall_s);
+    char time[TIME_SIZE];
+    s.time = arena_copy(arena, time_text(options->wall_s, time));
     s.scope = CONCAT(arena, span_first(s.time, 8), slash, options->region, slash, options->service,
                      slash, SPAN("aws4_request"));
     s.body_hash = hash_hex(arena, request->body);

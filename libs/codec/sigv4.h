@@ -27,6 +27,15 @@ struct sigv4_request {
     struct span body;
 };
 
+/* What signs all requests of a day, derived from the secret. Begins zeroed; a secret like any
+ * other.
+ */
+struct sigv4_key {
+    char origin[256]; /* day, region, service and secret that it was derived from */
+    size_t origin_len;
+    uint8_t bytes[32];
+};
+
 struct sigv4_options {
     struct span access_key;
     struct span secret_key;
@@ -40,6 +49,7 @@ struct sigv4_options {
     bool token_unsigned;   /* the token is added after signing (a few services) */
     bool in_query;         /* presigned URL: parameters instead of headers */
     uint32_t expires_s;    /* with in_query */
+    const uint8_t *key;    /* bytes of the key that sigv4_derive made; NULL: derived anew */
 };
 
 /* All in arena, which must have room for some copies of the request's head. added: the headers to
@@ -53,6 +63,10 @@ struct sigv4_result {
     struct span string_to_sign;
     struct span signature; /* hex */
 };
+
+/* Makes *key the one for these options, unless it is that already: four of a signature's five HMACs
+ * are the same all day. */
+void sigv4_derive(const struct sigv4_options *options, struct sigv4_key *key);
 
 void sigv4_sign(const struct sigv4_request *request, const struct sigv4_options *options,
                 struct arena *arena, struct sigv4_result *out);

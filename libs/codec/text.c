@@ -28,6 +28,8 @@ void text_add_base64(struct buf *out, struct span bytes)
     buf_commit(out, len);
 }
 
+#define GROUP_MOST 0xffffffu /* 24 bits */
+
 /* From '+' on: six bits plus one, 0 where the alphabet has no such letter. */
 static const uint8_t sextets['z' - '+' + 1] = {
     63, 0,  0,  0,  64, 53, 54, 55, 56, 57, 58, 59, 60, 61, 62, 0,  0,  0,  0,  0,
@@ -72,20 +74,21 @@ bool text_decode_base64(struct buf *out, struct span text)
         return true;
     }
     buf_commit(out, len);
-    for (const char *at = text.at; at < end; at += 4) {
-        size_t pad = at + 4 == end ? padding : 0;
-        uint32_t group = quantum(at, pad);
-        if (group > 0xffffff) {
-            buf_truncate(out, start);
-            return false;
-        }
+    uint32_t group = 0;
+    const char *at = text.at;
+    for (; end - at > 4 && group <= GROUP_MOST; at += 4) {
+        group = quantum(at, 0);
         *to++ = (char)(group >> 16);
-        if (pad < 2) {
-            *to++ = (char)(group >> 8);
-        }
-        if (pad < 1) {
-            *to++ = (char)group;
-        }
+        *to++ = (char)(group >> 8);
+        *to++ = (char)group;
+    }
+    group = group <= GROUP_MOST ? quantum(at, padding) : group;
+    if (group > GROUP_MOST) {
+        buf_truncate(out, start);
+        return false;
+    }
+    for (size_t i = 0; i < 3 - padding; i++) {
+        *to++ = (char)(group >> (16 - 8 * i));
     }
     return true;
 }

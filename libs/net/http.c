@@ -10,6 +10,7 @@
 #define CONNECT_MS     5000
 #define HEADER_MOST    (64u << 10)
 #define PER_HOST       64
+#define READ_SIZE      8192L /* a buffer of curl's own for each transfer, as long as it runs */
 #define CHUNK_MOST     (32u << 10) /* of each of two: curl fills one while the reader has the other */
 #define CONNECTION_AGE 50L /* seconds a connection may lie idle: less than load balancers do */
 
@@ -440,6 +441,7 @@ static void http_set_options(struct http *http)
     SET(FOLLOWLOCATION, 0L);
     SET(PROXY, ""); /* http_proxy and its kin are not for us */
     SET(NOSIGNAL, 1L);
+    SET(BUFFERSIZE, READ_SIZE);
     SET(TCP_NODELAY, 1L);
     SET(TCP_KEEPALIVE, 1L); /* minutes of thinking pass without a byte */
     SET(MAXAGE_CONN, CONNECTION_AGE);

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "codec/hash.h"
 
@@ -34,7 +35,7 @@ struct engine_record *home_redis_record(struct home_redis *home, const struct en
 
 uint64_t home_redis_now_ms(const struct home_redis *home)
 {
-    return home->time_ms == 0 ? 0 : home->time_ms + (home->limiter->clock_ms() - home->time_at);
+    return home->time_ms == 0 ? 0 : home->time_ms + (home->clock_us() - home->time_at_us) / 1000;
 }
 
 /* --- looking -----------------------------------------------------------------------------------
@@ -158,6 +159,7 @@ struct status home_redis_new(struct limiter *limiter, char error_text[256], stru
     home->limiter = limiter;
     home->config = limiter->config;
     home->loop = task_loop();
+    home->clock_us = clock_mono_us;
     home->arena = arena_new(64u << 10);
     list_init(&home->queue);
     list_init(&home->lookers);

@@ -99,10 +99,11 @@ struct home_redis {
     struct map *records;     /* id -> struct known_record *, oldest first */
     struct step step;
 
-    uint64_t time_ms; /* the store's clock; 0: never heard */
-    uint64_t time_at; /* our clock, when it came */
-    uint64_t trip_ms; /* loop's clock, at the last reply */
-    uint64_t trip_us; /* how long that took */
+    uint64_t time_ms;           /* the store's clock; 0: never heard */
+    uint64_t time_at_us;        /* our clock, when it came */
+    uint64_t (*clock_us)(void); /* steady; finer than the store's, so that ours never leads it */
+    uint64_t trip_ms;           /* loop's clock, at the last reply */
+    uint64_t trip_us;           /* how long that took */
 
     uint64_t epoch;        /* 0: none yet */
     uint32_t own_step;     /* our last that is known to be kept; 0: none in this epoch */

@@ -213,13 +213,13 @@ static enum trip taken(struct home_redis *home, const struct redis_reply *reply,
         return failed(home, reading, status_of(REASON_PROTOCOL_ERROR, "the script's reply"), why);
     }
     home->time_ms = (uint64_t)reply->elements[1].integer;
-    home->time_at = home->limiter->clock_ms();
+    home->time_at_us = home->clock_us();
     home->trip_ms = loop_now_ms(home->loop);
     home->trip_us = us;
     home->misses = 0;
     limiter_set_ready(home->limiter, true, "");
     if (reply->elements[0].integer == 1) {
-        note(home, "kept", us);
+        note(home, home->step.n_asks > 0 ? "kept" : "idle", us);
         home_redis_kept(home);
         return TRIP_KEPT;
     }

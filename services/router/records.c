@@ -16,6 +16,7 @@
 #define BATCH_MOST  64
 #define BATCH_ARENA (8u << 20)
 #define RECORD_MOST (256u << 10)
+#define GATHER_MS   20 /* a ledger commits a batch as fast as a record */
 #define RETRY_MS    1000
 #define STOP_MS     3000
 
@@ -165,6 +166,10 @@ static void run(void *arg) PARKS
             struct status s = bell_wait_until(&records->news, UINT64_MAX, &news);
             (void)s; /* either way the spool is looked at again */
             continue;
+        }
+        if (!stopping && records->n < BATCH_MOST) {
+            struct status s = task_sleep_ms(GATHER_MS);
+            (void)s;
         }
         if (send_batch(records)) {
             continue;

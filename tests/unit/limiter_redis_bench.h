@@ -89,7 +89,8 @@ static inline void redis_bench_move(struct redis_bench *b, uint64_t now_ms, stru
 }
 
 /* The script, with a clock that is moved by hand; before the limiter's first step. */
-static inline void redis_bench_take_clock(struct limiter *limiter, struct arena *arena)
+static inline void redis_bench_take_clock(struct limiter *limiter, uint64_t (*clock_us)(void),
+                                          struct arena *arena)
 {
     struct span script = span_of(limiter_txn_lua, limiter_txn_lua_len);
     struct span time = SPAN("redis.call('TIME')");
@@ -101,6 +102,7 @@ static inline void redis_bench_take_clock(struct limiter *limiter, struct arena 
                      "%.*s{math.floor(now / 1000), now %% 1000 * 1000}%s",
                      (int)at, script.at, arena_string(arena, span_from(script, at + time.len)));
     redis_script_init(&limiter->redis->txn, span_str(text));
+    limiter->redis->clock_us = clock_us;
 }
 
 #endif

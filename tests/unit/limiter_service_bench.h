@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "limiter/wait.h"
 #include "limiter_redis_bench.h"
 #include "net/rpc_client.h"
 #include "prism/limiter/v1/limiter.pb-c.h"
@@ -36,6 +37,11 @@ static inline uint64_t clock_ms(void)
     return now_ms;
 }
 
+static inline uint64_t clock_us(void)
+{
+    return 1000 * now_ms;
+}
+
 /* The defaults, of a store that is new. */
 static inline void prepare(struct bench *b)
 {
@@ -58,7 +64,7 @@ static inline void start(struct bench *b)
     assert_status_ok(s);
     if (on_redis) {
         redis_bench_move(&b->redis, now_ms, b->arena);
-        redis_bench_take_clock(b->limiter, b->arena);
+        redis_bench_take_clock(b->limiter, clock_us, b->arena);
         assert_status_ok(home_redis_first(b->limiter->redis));
     }
     b->service = (struct rpc_service){LIMITER, limiter_methods, limiter_n_methods, b->limiter};
@@ -76,6 +82,7 @@ static inline void halt(struct bench *b)
     rpc_channel_free(b->channel);
     rpc_server_stop(b->server, 1000);
     wire_stop(b->wire);
+    wait_stop(b->limiter);
     limiter_free(b->limiter);
     redis_free(b->redis.client);
     metric_reset_all();

@@ -12,15 +12,26 @@
 #include "limiter_redis_bench.h"
 
 #define LIMITERS_MOST 3
-#define MODEL         "haiku-4.5"
+#define MODEL         "haiku-4.5@us-east-2"
 
 struct limiters {
     struct arena *arena;
     struct redis_bench redis;
     struct limiter_config config;
+    bool still; /* their clock and the server's stand */
     struct limiter *limiters[LIMITERS_MOST];
     size_t n;
 };
+
+static inline uint64_t limiters_still_ms(void)
+{
+    return 5000000;
+}
+
+static inline uint64_t limiters_still_us(void)
+{
+    return 1000 * limiters_still_ms();
+}
 
 /* The server, and the defaults but for the pacer's burst. */
 static inline void limiters_prepare(struct limiters *g)
@@ -35,7 +46,12 @@ static inline void limiters_begin(struct limiters *g, size_t n)
     char error_text[256];
     redis_bench_connect(&g->redis);
     for (g->n = 0; g->n < n; g->n++) {
-        assert_status_ok(limiter_new(&g->config, clock_boot_ms, error_text, &g->limiters[g->n]));
+        assert_status_ok(limiter_new(&g->config, g->still ? limiters_still_ms : clock_boot_ms,
+                                     error_text, &g->limiters[g->n]));
+        if (g->still) {
+            redis_bench_move(&g->redis, limiters_still_ms(), g->arena);
+            redis_bench_take_clock(g->limiters[g->n], limiters_still_us, g->arena);
+        }
         assert_status_ok(home_redis_first(g->limiters[g->n]->redis));
     }
 }

@@ -154,6 +154,13 @@ static void run_case(struct arena *arena, const char *folder, bool in_query)
     assert_span(result.signature, part(arena, folder, kind, "signature"));
     assert_signed_request(&message, &result, part(arena, folder, kind, "signed-request"));
     assert_true(!in_query || result.n_added == 0);
+    /* One key for all cases: it is derived again when the options ask for another. */
+    static struct sigv4_key kept;
+    struct sigv4_result again;
+    sigv4_derive(&options, &kept);
+    options.key = kept.bytes;
+    sigv4_sign(&request, &options, arena, &again);
+    assert_span(again.signature, result.signature);
     json_decref(context);
 }
 
@@ -187,6 +194,34 @@ static void test_aws_suite_in_the_query(void **state)
 }
 
 /* --- smithy-rs: paths that are encoded once more --- */
+
+static void test_a_kept_key_is_the_one_of_its_options(void **state)
+{
+    (void)state;
+    const struct sigv4_options usual = {.secret_key = SPAN(EXAMPLE_SECRET),
+                                        .region = SPAN("us-east-1"),
+                                        .service = SPAN("bedrock"),
+                                        .wall_s = 86400};
+    char long_secret[300];
+    memset(long_secret, 's', sizeof(long_secret));
+    struct sigv4_options others[] = {usual, usual, usual, usual, usual};
+    others[0].secret_key = SPAN("another");
+    others[1].region = SPAN("us-west-2");
+    others[2].service = SPAN("s3");
+    others[3].wall_s = 2 * 86400;
+    others[4].secret_key = span_of(long_secret, sizeof(long_secret)); /* not kept, but derived */
+    struct sigv4_key kept = {0};
+    for (size_t i = 0; i < ARRAY_LEN(others); i++) {
+        struct sigv4_key fresh = {0}, other = {0};
+        sigv4_derive(&usual, &kept);
+        sigv4_derive(&usual, &fresh);
+        assert_memory_equal(kept.bytes, fresh.bytes, sizeof(kept.bytes));
+        sigv4_derive(&others[i], &kept);
+        sigv4_derive(&others[i], &other);
+        assert_memory_equal(kept.bytes, other.bytes, sizeof(kept.bytes));
+        assert_memory_not_equal(kept.bytes, fresh.bytes, sizeof(kept.bytes));
+    }
+}
 
 static struct sigv4_result sign_smithy(struct arena *arena, const char *folder, const char *region,
                                        const char *service, struct message *message)
@@ -332,8 +367,11 @@ static void test_s3_signs_the_path_as_sent(void **state)
 }
 
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(test_aws_suite_in_headers),      cmocka_unit_test(test_aws_suite_in_the_query),
-    cmocka_unit_test(test_smithy_double_encoding),    cmocka_unit_test(test_bedrock),
+    cmocka_unit_test(test_a_kept_key_is_the_one_of_its_options),
+    cmocka_unit_test(test_aws_suite_in_headers),
+    cmocka_unit_test(test_aws_suite_in_the_query),
+    cmocka_unit_test(test_smithy_double_encoding),
+    cmocka_unit_test(test_bedrock),
     cmocka_unit_test(test_s3_signs_the_path_as_sent),
 };
 
