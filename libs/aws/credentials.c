@@ -9,9 +9,11 @@
 #include "codec/retry.h"
 #include "loop/task.h"
 
-#define AHEAD_MS   (15u * 60 * 1000) /* before their end keys are looked for again; of a short life */
-#define AHEAD_PART 4                 /* so much of it */
-#define GUARD_MS   60000             /* before their end they are used no more; likewise */
+/* Before their end keys are looked for again, and later used no more; of a short life it is a part.
+ */
+#define AHEAD_MS   (15u * 60 * 1000)
+#define AHEAD_PART 4
+#define GUARD_MS   60000
 #define GUARD_PART 20
 
 #define LOOK_MS    60000 /* longest look */
@@ -47,7 +49,8 @@ static bool usable(const struct credentials *c)
     return c->serial != 0 && (c->loop == NULL || loop_now_ms(c->loop) < c->end_ms);
 }
 
-/* --- waiting for who looks --------------------------------------------------------------------- */
+/* --- waiting for who looks ---------------------------------------------------------------------
+ */
 
 struct waiter {
     struct op op;
@@ -77,7 +80,8 @@ static void wake_all(struct credentials *c)
     }
 }
 
-/* --- looking ----------------------------------------------------------------------------------- */
+/* --- looking -----------------------------------------------------------------------------------
+ */
 
 static uint64_t least(uint64_t a, uint64_t b)
 {
@@ -126,8 +130,7 @@ static void take_failure(struct credentials *c, enum source_found found, const s
     uint64_t now = loop_now_ms(c->loop);
     uint32_t random = (uint32_t)chance(UINT32_MAX);
     c->retry_ms = now + TRY_MS + retry_backoff_ms(c->failures++, RETRY_MS, RETRY_MOST, random);
-    c->reason =
-        found == SOURCE_LATER ? REASON_CREDENTIALS_UNAVAILABLE : REASON_CREDENTIALS_MISSING;
+    c->reason = found == SOURCE_LATER ? REASON_CREDENTIALS_UNAVAILABLE : REASON_CREDENTIALS_MISSING;
     buf_reset(&c->why);
     buf_add_span(&c->why, buf_span(why));
     if (usable(c) && c->end_ms != NEVER) {
@@ -168,11 +171,12 @@ static void begin_look(struct credentials *c)
 {
     static const struct task_context nobody; /* it is for all */
     if (c->looking == NULL) {
-        c->looking = task_spawn(c->loop,
-                                &(struct task_options){.name = "credentials",
-                                                       .deadline_ms = loop_now_ms(c->loop) + LOOK_MS,
-                                                       .context = &nobody},
-                                look, c);
+        c->looking =
+            task_spawn(c->loop,
+                       &(struct task_options){.name = "credentials",
+                                              .deadline_ms = loop_now_ms(c->loop) + LOOK_MS,
+                                              .context = &nobody},
+                       look, c);
     }
 }
 
@@ -181,7 +185,8 @@ static void timer_fired(struct timer *timer)
     begin_look(CONTAINER_OF(timer, struct credentials, timer));
 }
 
-/* --- the rest ---------------------------------------------------------------------------------- */
+/* --- the rest ----------------------------------------------------------------------------------
+ */
 
 struct credentials *credentials_new(struct loop *loop, const struct credentials_options *options)
 {
@@ -206,8 +211,8 @@ credentials_found_by(struct loop *loop, const struct credentials_options *option
 struct credentials *credentials_fixed(const struct credentials_values *values)
 {
     struct credentials *c = ALLOC(struct credentials);
-    bool some = values->bearer_token.len > 0 ||
-                (values->access_key.len > 0 && values->secret_key.len > 0);
+    bool some =
+        values->bearer_token.len > 0 || (values->access_key.len > 0 && values->secret_key.len > 0);
     key_set_fill(&c->keys, values, KEYS_FOR_EVER, "fixed");
     c->serial = some ? 1 : 0;
     c->reason = REASON_CREDENTIALS_MISSING;
@@ -239,8 +244,8 @@ struct status credentials_get(struct credentials *c, struct arena *arena,
 {
     while (!usable(c)) {
         if (c->loop == NULL || (c->looking == NULL && loop_now_ms(c->loop) < c->retry_ms)) {
-            return status_of(c->reason, c->why.len > 0 ? arena_string(arena, buf_span(&c->why))
-                                                       : NULL);
+            return status_of(c->reason,
+                             c->why.len > 0 ? arena_string(arena, buf_span(&c->why)) : NULL);
         }
         begin_look(c);
         TRY(wait_for_look(c, op_wait));

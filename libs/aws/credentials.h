@@ -36,7 +36,7 @@ struct credentials_news {
 };
 
 struct credentials_options {
-    struct http_client *http; /* outlives the credentials */
+    struct http_client *http;                                     /* outlives the credentials */
     void (*told)(void *arg, const struct credentials_news *news); /* may be NULL; must not park */
     void *arg;
 };

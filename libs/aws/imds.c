@@ -4,10 +4,10 @@
 #include "codec/hash.h"
 #include "codec/uri.h"
 
-#define NAME      "instance metadata"
-#define ROLES     "/latest/meta-data/iam/security-credentials/"
-#define ANSWER_MS 1000 /* it is a neighbour, or not there */
-#define TOKEN_S   "21600"
+#define NAME       "instance metadata"
+#define ROLES      "/latest/meta-data/iam/security-credentials/"
+#define ANSWER_MS  1000 /* it is a neighbour, or not there */
+#define TOKEN_S    "21600"
 #define KEPT_ON_MS (15u * 60 * 1000)
 
 static struct status ask(struct source *source, const char *base, const char *method,
@@ -53,10 +53,9 @@ static enum source_found take_token(struct source *source, const char *base,
                                     struct span *token) PARKS
 {
     CLEANUP(source_answer_clear) struct source_answer answer = {0};
-    struct status s = ask(source, base, "PUT", "/latest/api/token",
-                          (struct http_header){SPAN("x-aws-ec2-metadata-token-ttl-seconds"),
-                                               SPAN(TOKEN_S)},
-                          &answer);
+    struct status s = ask(
+        source, base, "PUT", "/latest/api/token",
+        (struct http_header){SPAN("x-aws-ec2-metadata-token-ttl-seconds"), SPAN(TOKEN_S)}, &answer);
     if (!status_ok(s)) {
         return source_nothing(source, NAME,
                               "%s does not answer: %s (in a container, the instance's hop limit "

@@ -1,6 +1,4 @@
 /* Profiles in the shared config and credentials files: keys, and roles to be assumed with them. */
-#include <string.h>
-
 #include "aws/source.h"
 #include "codec/ini.h"
 
@@ -40,10 +38,8 @@ struct profile {
 /* Spans of profiles point into the files; what they held is wiped. */
 static void files_clear(struct files *files)
 {
-    explicit_bzero(files->config.text.at, files->config.text.cap);
-    explicit_bzero(files->credentials.text.at, files->credentials.text.cap);
-    buf_clear(&files->config.text);
-    buf_clear(&files->credentials.text);
+    source_wipe(&files->config.text);
+    source_wipe(&files->credentials.text);
 }
 
 static const char *path_of(struct source *source, const char *variable, const char *otherwise)
@@ -71,8 +67,7 @@ static enum source_found file_load(struct source *source, struct file *file, con
 
 static enum source_found files_load(struct source *source, struct files *files) PARKS
 {
-    enum source_found found =
-        file_load(source, &files->config, "AWS_CONFIG_FILE", "~/.aws/config");
+    enum source_found found = file_load(source, &files->config, "AWS_CONFIG_FILE", "~/.aws/config");
     return found != SOURCE_KEYS ? found
                                 : file_load(source, &files->credentials,
                                             "AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials");
@@ -134,9 +129,9 @@ static enum source_found file_search(struct source *source, const struct file *f
             take_entry(profile, &entry);
         }
     }
-    return ini.error == NULL ? SOURCE_KEYS
-                             : source_broken(source, NAME, "%s:%zu: %s", file->path, ini.line,
-                                             ini.error);
+    return ini.error == NULL
+               ? SOURCE_KEYS
+               : source_broken(source, NAME, "%s:%zu: %s", file->path, ini.line, ini.error);
 }
 
 /* What stands in the credentials file counts before what stands in the config file. */
@@ -169,8 +164,8 @@ static bool has_static(const struct profile *profile)
     return profile->access_key.len > 0 || profile->secret_key.len > 0;
 }
 
-static enum source_found find_in(struct source *source, const struct files *files,
-                                 struct span name, unsigned depth, struct key_set *out) PARKS;
+static enum source_found find_in(struct source *source, const struct files *files, struct span name,
+                                 unsigned depth, struct key_set *out) PARKS;
 
 /* The keys that a role is assumed with. */
 static enum source_found find_base(struct source *source, const struct files *files,
@@ -217,13 +212,13 @@ static enum source_found assume(struct source *source, const struct files *files
         request.region = profile->region;
     }
     if (profile->mfa_serial.len > 0) {
-        return source_broken(source, NAME, "\"%.*s\" wants an MFA code, which nobody is here to type",
+        return source_broken(source, NAME,
+                             "\"%.*s\" wants an MFA code, which nobody is here to type",
                              (int)name.len, name.at);
     }
     if (profile->web_identity_token_file.len > 0) {
-        return web_identity_assume(source,
-                                   arena_string(source->arena, profile->web_identity_token_file),
-                                   &request, out);
+        return web_identity_assume(
+            source, arena_string(source->arena, profile->web_identity_token_file), &request, out);
     }
     CLEANUP(key_set_clear) struct key_set base = {0};
     enum source_found found = find_base(source, files, name, profile, depth, &base);
@@ -239,8 +234,8 @@ static enum source_found assume(struct source *source, const struct files *files
     return found == SOURCE_KEYS ? sts_assume(source, &request, out) : found;
 }
 
-static enum source_found find_in(struct source *source, const struct files *files,
-                                 struct span name, unsigned depth, struct key_set *out)
+static enum source_found find_in(struct source *source, const struct files *files, struct span name,
+                                 unsigned depth, struct key_set *out)
 {
     struct profile profile;
     enum source_found found = profile_load(source, files, name, &profile);

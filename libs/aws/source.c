@@ -130,7 +130,8 @@ enum source_found source_later(struct source *source, const char *name, const ch
     return SOURCE_LATER;
 }
 
-/* --- where they look --------------------------------------------------------------------------- */
+/* --- where they look ---------------------------------------------------------------------------
+ */
 
 struct span source_variable(const char *name)
 {
@@ -175,7 +176,7 @@ const char *source_read_file(const char *path, struct buf *out, bool *missing)
 
 const char *source_read_token(struct source *source, const char *path, struct span *token)
 {
-    CLEANUP(buf_clear) struct buf text;
+    CLEANUP(source_wipe) struct buf text;
     buf_init(&text, TOKEN_MOST);
     bool missing;
     const char *why = source_read_file(path, &text, &missing);
@@ -191,14 +192,20 @@ const char *source_read_token(struct source *source, const char *path, struct sp
             *token = arena_copy(source->arena, bare);
         }
     }
-    explicit_bzero(text.at, text.cap);
     return why;
+}
+
+void source_wipe(struct buf *buf)
+{
+    if (buf->cap > 0) {
+        explicit_bzero(buf->at, buf->cap);
+    }
+    buf_clear(buf);
 }
 
 void source_answer_clear(struct source_answer *answer)
 {
-    explicit_bzero(answer->body.at, answer->body.cap);
-    buf_clear(&answer->body);
+    source_wipe(&answer->body);
 }
 
 struct status source_ask(struct source *source, const struct http_request *request,
@@ -211,7 +218,8 @@ struct status source_ask(struct source *source, const struct http_request *reque
     return http_read_all(http, &answer->body);
 }
 
-/* --- what they answer -------------------------------------------------------------------------- */
+/* --- what they answer --------------------------------------------------------------------------
+ */
 
 static bool sendable(struct span value)
 {

@@ -52,10 +52,10 @@ void source_clear(struct source *source);
 enum source_found source_find(struct source *source, struct key_set *out) NODISCARD PARKS;
 
 /* credentials_new with another way to find keys, for tests. */
-struct credentials *
-credentials_found_by(struct loop *loop, const struct credentials_options *options,
-                     enum source_found (*find)(struct source *source,
-                                               struct key_set *out)) NODISCARD;
+struct credentials *credentials_found_by(struct loop *loop,
+                                         const struct credentials_options *options,
+                                         enum source_found (*find)(struct source *source,
+                                                                   struct key_set *out)) NODISCARD;
 
 enum source_found environment_find(struct source *source, struct key_set *out) NODISCARD PARKS;
 enum source_found profile_role_find(struct source *source, struct key_set *out) NODISCARD PARKS;
@@ -89,6 +89,8 @@ const char *source_read_file(const char *path, struct buf *out, bool *missing) N
  * there is none. */
 const char *source_read_token(struct source *source, const char *path,
                               struct span *token) NODISCARD PARKS;
+
+void source_wipe(struct buf *buf); /* what it held, and frees; for CLEANUP */
 
 /* One request and its whole, bounded answer. */
 struct source_answer {

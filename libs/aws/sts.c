@@ -1,6 +1,4 @@
 /* AWS's security token service: a role's keys for a token, or for other keys. */
-#include <string.h>
-
 #include "aws/source.h"
 #include "base/clock.h"
 #include "base/utf8.h"
@@ -63,8 +61,8 @@ static void add_form(struct buf *form, const struct sts_request *request, struct
 }
 
 /* Adds what signing adds to the headers; returns how many there are then. */
-static size_t sign(const struct sts_request *request, struct span form,
-                   struct arena *arena, struct http_header *headers, size_t n)
+static size_t sign(const struct sts_request *request, struct span form, struct arena *arena,
+                   struct http_header *headers, size_t n)
 {
     struct sigv4_header signed_headers[HEADERS_MOST];
     for (size_t i = 0; i < n; i++) {
@@ -143,9 +141,8 @@ static enum source_found take(struct source *source, const struct sts_request *r
     if (why != NULL) {
         return source_later(source, request->name, "the answer of STS cannot be used: %s", why);
     }
-    const struct credentials_values values = {.access_key = found[0].text,
-                                              .secret_key = found[1].text,
-                                              .session_token = found[2].text};
+    const struct credentials_values values = {
+        .access_key = found[0].text, .secret_key = found[1].text, .session_token = found[2].text};
     key_set_fill(out, &values, until_ms - now_ms, request->name);
     return SOURCE_KEYS;
 }
@@ -153,7 +150,7 @@ static enum source_found take(struct source *source, const struct sts_request *r
 enum source_found sts_assume(struct source *source, const struct sts_request *request,
                              struct key_set *out)
 {
-    CLEANUP(buf_clear) struct buf form;
+    CLEANUP(source_wipe) struct buf form;
     buf_init(&form, FORM_MOST);
     add_form(&form, request, source->arena);
     const char *url = url_of(source, request->region);
@@ -181,7 +178,6 @@ enum source_found sts_assume(struct source *source, const struct sts_request *re
     };
     CLEANUP(source_answer_clear) struct source_answer answer = {0};
     struct status s = source_ask(source, &post, &answer);
-    explicit_bzero(form.at, form.cap);
     if (!status_ok(s)) {
         return source_later(source, request->name, "%s: %s", url, status_text(s));
     }

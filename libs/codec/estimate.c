@@ -121,6 +121,37 @@ uint64_t estimate_text(struct span text, uint32_t per_mille)
     return (weight * per_mille + 999999) / 1000000;
 }
 
+/* --- lessons ------------------------------------------------------------------------------------
+ *
+ * Sums, not a mean of ratios: where an estimate is wrong by much it matters by how many tokens.
+ */
+#define FADES    0.98  /* the last fifty requests are most of a lesson, */
+#define BELIEVED 400.0 /* and so many tokens of it count as if there had been nothing to learn */
+#define FAR_OFF  8     /* beyond that a request says nothing about the estimate of texts */
+#define MOST     4.0   /* that an estimate is ever corrected by */
+
+static double factor(const struct estimate_lesson *lesson)
+{
+    double factor = (BELIEVED + lesson->counted) / (BELIEVED + lesson->estimated);
+    return factor > MOST ? MOST : factor < 1 / MOST ? 1 / MOST : factor;
+}
+
+void estimate_learn(struct estimate_lesson *lesson, uint64_t estimated, uint64_t counted)
+{
+    double a = (double)estimated, b = (double)counted;
+    if (estimated == 0 || counted == 0 || a > FAR_OFF * b || b > FAR_OFF * a) {
+        return;
+    }
+    lesson->estimated = FADES * lesson->estimated + a;
+    lesson->counted = FADES * lesson->counted + b;
+}
+
+uint64_t estimate_correct(const struct estimate_lesson *lesson, uint64_t estimated)
+{
+    double corrected = factor(lesson) * (double)estimated;
+    return corrected < 9e18 ? (uint64_t)(corrected + 0.5) : estimated;
+}
+
 /* --- charges ----------------------------------------------------------------------------------
  *
  * Numbers of a request never wrap to a small charge.

@@ -21,6 +21,20 @@ uint64_t estimate_text(struct span text, uint32_t per_mille);
 #define ESTIMATE_THINKING    29
 #define ESTIMATE_SYSTEM      3
 
+/* What a model's own counts have taught: tokens that were estimated and that it counted, older ones
+ * counting less and less. All 0: nothing yet. */
+struct estimate_lesson {
+    double estimated;
+    double counted;
+};
+
+/* Takes in one request: what estimate_text and the constants came to, and what the model counted.
+ */
+void estimate_learn(struct estimate_lesson *lesson, uint64_t estimated, uint64_t counted);
+
+/* The estimate as the lesson would have it. */
+uint64_t estimate_correct(const struct estimate_lesson *lesson, uint64_t estimated);
+
 struct estimate_tokens {
     uint64_t input; /* without cached ones */
     uint64_t cache_read;

@@ -114,7 +114,9 @@ const char *xml_read(struct span document, struct arena *arena, struct xml_eleme
         }
     }
     XML_ParserFree(r.parser);
-    explicit_bzero(r.text.at, r.text.cap); /* it may have held a key */
+    if (r.text.cap > 0) {
+        explicit_bzero(r.text.at, r.text.cap); /* it may have held a key */
+    }
     buf_clear(&r.path);
     buf_clear(&r.text);
     return why;

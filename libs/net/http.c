@@ -100,6 +100,7 @@ static const char *http_no_connection(CURL *easy, CURLcode code)
     }
     switch (verdict) {
     case 0:
+    case 1: /* where curl begins: OpenSSL had nothing against it */
         return "the server's certificate is for another host name";
     case 10:
         return "the server's certificate has expired";

@@ -47,6 +47,9 @@ bool rpc_tenant_valid(struct span text);
  * most 256 KiB of it. domain: the service's name, stays. */
 void *rpc_status_message(struct status status, const char *domain, struct arena *arena);
 
+/* Back again; texts stay the message's or are the arena's. Never OK. */
+struct status rpc_status_of_message(const void *message, struct arena *arena);
+
 /* The type of a google.rpc error detail that is ours to read, by its Any's type_url; else NULL. */
 const struct ProtobufCMessageDescriptor *rpc_detail_type(struct span url);
 

@@ -290,23 +290,10 @@ static enum reason own_reason(enum status_code code)
     }
 }
 
-struct status rpc_status_decode(enum status_code code, struct span message, struct span details,
-                                struct arena *arena)
+static struct status read_details(struct status status, const Google__Rpc__Status *wire,
+                                  struct arena *scratch, struct arena *arena)
 {
-    CLEANUP(arena_drop) struct arena *scratch = arena_new(SCRATCH_MOST);
-    struct status status = status_foreign(code, own_reason(code), NULL);
-    char *detail = arena != NULL ? arena_try(arena, message.len + 1) : NULL;
-    if (detail != NULL && message.len > 0) {
-        memcpy(detail, message.at, message.len);
-    }
-    status.detail = detail;
-    void *unpacked = NULL;
     struct status_more more = {0};
-    if (details.len == 0 ||
-        !status_ok(rpc_unpack(&google__rpc__status__descriptor, details, scratch, &unpacked))) {
-        return status;
-    }
-    const Google__Rpc__Status *wire = unpacked;
     for (size_t i = 0; i < wire->n_details; i++) {
         read_detail(wire->details[i], scratch, arena, &status, &more);
     }
@@ -318,4 +305,32 @@ struct status rpc_status_decode(enum status_code code, struct span message, stru
         }
     }
     return status;
+}
+
+struct status rpc_status_decode(enum status_code code, struct span message, struct span details,
+                                struct arena *arena)
+{
+    CLEANUP(arena_drop) struct arena *scratch = arena_new(SCRATCH_MOST);
+    struct status status = status_foreign(code, own_reason(code), NULL);
+    char *detail = arena != NULL ? arena_try(arena, message.len + 1) : NULL;
+    if (detail != NULL && message.len > 0) {
+        memcpy(detail, message.at, message.len);
+    }
+    status.detail = detail;
+    void *wire;
+    if (details.len == 0 ||
+        !status_ok(rpc_unpack(&google__rpc__status__descriptor, details, scratch, &wire))) {
+        return status;
+    }
+    return read_details(status, wire, scratch, arena);
+}
+
+struct status rpc_status_of_message(const void *message, struct arena *arena)
+{
+    CLEANUP(arena_drop) struct arena *scratch = arena_new(SCRATCH_MOST);
+    const Google__Rpc__Status *wire = message;
+    bool known = wire->code > STATUS_OK && wire->code <= STATUS_UNAUTHENTICATED;
+    enum status_code code = known ? (enum status_code)wire->code : STATUS_UNKNOWN;
+    return read_details(status_foreign(code, own_reason(code), wire->message), wire, scratch,
+                        arena);
 }

@@ -1,5 +1,6 @@
 /* How a limiter begins: with what an earlier process has left, or with nothing. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/alloc.h"
 #include "base/file.h"
@@ -25,7 +26,7 @@ const char *limiter_loss_text(enum engine_loss loss)
     case ENGINE_LOSS_BOOT:
         return "the machine was started anew";
     case ENGINE_LOSS_AMNESIA:
-        return "a router holds a grant that is not known here";
+        return "grants were made that are not known here";
     }
     return "";
 }
@@ -49,23 +50,34 @@ static uint64_t closure_ms(const struct limiter *limiter)
     return longest_ms;
 }
 
-void limiter_lose(struct limiter *limiter, enum engine_loss loss)
+void limiter_losing(const struct limiter *limiter, enum engine_loss loss,
+                    struct engine_order *order)
 {
     bool new_store = limiter->config->assume_new_store && loss != ENGINE_LOSS_AMNESIA;
-    CLEANUP(alloc_drop) struct engine_order *order = ALLOC(struct engine_order);
     order->kind = ENGINE_LOSE;
     order->suite = limiter->suite;
     order->loss = loss;
     order->closed_ms = new_store ? 0 : closure_ms(limiter);
     hash_random(&order->epoch, sizeof(order->epoch));
-    limiter_step(limiter, (struct engine_event){.order = order});
-    METRIC_ADD(limiter->metrics.losses_total, 1, loss_name(loss));
+}
+
+void limiter_lost(const struct limiter *limiter, const struct engine_order *order)
+{
+    METRIC_ADD(limiter->metrics.losses_total, 1, loss_name(order->loss));
     METRIC_ADD(limiter->metrics.closed_seconds_total, (double)order->closed_ms / 1000,
-               loss_name(loss));
+               loss_name(order->loss));
     if (order->closed_ms > 0) {
         LOG(WARN, "nothing is granted for a time: calls that are not known may still count",
-            KV("why", limiter_loss_text(loss)), KV("ms", order->closed_ms));
+            KV("why", limiter_loss_text(order->loss)), KV("ms", order->closed_ms));
     }
+}
+
+void limiter_lose(struct limiter *limiter, enum engine_loss loss)
+{
+    CLEANUP(alloc_drop) struct engine_order *order = ALLOC(struct engine_order);
+    limiter_losing(limiter, loss, order);
+    limiter_step(limiter, (struct engine_event){.order = order});
+    limiter_lost(limiter, order);
 }
 
 /* --- beginning ---------------------------------------------------------------------------------
@@ -89,9 +101,8 @@ static struct status open_file(const struct limiter *limiter, size_t resources,
     return state_file_open(&options, error_text, out);
 }
 
-/* The limits that policy and catalogue have for it. False: they do not know it. */
-static bool limits_of(const struct limiter *limiter, const struct engine_resource *resource,
-                      struct engine_limits *out)
+bool limiter_limits(const struct limiter *limiter, const struct engine_resource *resource,
+                    struct engine_limits *out)
 {
     const struct policy *policy = limiter->policy;
     struct span name = span_str(resource->name), prefix = SPAN("tenant:");
@@ -122,7 +133,7 @@ static void adopt(struct limiter *limiter, bool counted)
         if (resource == NULL) {
             continue;
         }
-        if (!limits_of(limiter, resource, &limits)) {
+        if (!limiter_limits(limiter, resource, &limits)) {
             store_resource_drop(limiter->store, resource);
             continue;
         }
@@ -179,6 +190,10 @@ struct status limiter_begin(struct limiter *limiter, size_t resources, char erro
         [STATE_OTHER_BOOT] = ENGINE_LOSS_BOOT,
     };
     struct state_file *file = NULL;
+    bool shared = strcmp(limiter->config->store, "redis") == 0;
+    if (shared && limiter->config->state_dir[0] != '\0') {
+        return status_of(REASON_CONFIG_INVALID, "state_dir: the state is in Redis");
+    }
     if (limiter->config->state_dir[0] != '\0') {
         TRY(open_file(limiter, resources, error_text, &file));
         resources = state_file_places(file, STATE_RESOURCES);
@@ -196,6 +211,9 @@ struct status limiter_begin(struct limiter *limiter, size_t resources, char erro
         if (!ensure_model(limiter, i)) {
             return status_of(REASON_CONFIG_INVALID, "tenant_pools: more of them are in use");
         }
+    }
+    if (shared) { /* Redis will tell */
+        return STATUS_SUCCESS;
     }
     if (found != STATE_KEPT) {
         limiter_lose(limiter, losses[found]);

@@ -61,6 +61,19 @@ void engine_resource_forget(struct engine_resource *resource, const struct engin
     resource->fence = 0;
 }
 
+void engine_resource_shed(struct engine_resource *resource)
+{
+    const struct engine_window *window = &resource->window;
+    resource->window = (struct engine_window){
+        .kind = window->kind,
+        .shape = window->shape + 1,
+        .slot_ms = window->slot_ms,
+        .last_no = window->last_no,
+        .tat_ms = window->tat_ms,
+    };
+    resource->n_leases = 0;
+}
+
 void engine_touch(struct engine_resource *resource, const struct engine_turn *turn)
 {
     if (resource->header.stamp != turn->stamp) {

@@ -210,6 +210,10 @@ void engine_resource_adopt(struct engine_resource *resource, const struct engine
 /* Forgets everything that was counted, keeps what was said: newer limits, closed, gone. */
 void engine_resource_forget(struct engine_resource *resource, const struct engine_rules *rules);
 
+/* A resource of an epoch before the suite's, after whose loss nothing was granted until all that
+ * was counted had run out: keeps limits and health, and its numbers, so that none comes again. */
+void engine_resource_shed(struct engine_resource *resource);
+
 /* Takes the batch: orders, reports and renewals first, then the acquires, each in their order. The
  * resources that were written have the step's stamp, and so have the records. stamp is
  * new with every step. Returns the authority's present: now_ms, or later if a resource has seen

@@ -58,6 +58,7 @@ static void lose(const struct engine_turn *turn, const struct engine_order *orde
     engine_touch(suite, turn);
     suite->header.epoch = order->epoch;
     suite->loss = order->loss;
+    suite->began_ms = turn->now_ms;
     if (turn->now_ms + order->closed_ms > suite->closed_until_ms) {
         suite->closed_until_ms = turn->now_ms + order->closed_ms;
     }

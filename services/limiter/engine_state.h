@@ -20,6 +20,7 @@
 #define ENGINE_OUTCOMES_MOST 20
 #define ENGINE_POOLS_MOST    2
 #define ENGINE_HELD_MOST     (1 + ENGINE_POOLS_MOST)
+#define ENGINE_WRITERS_MOST  16
 
 struct engine_id {
     uint8_t bytes[16];
@@ -135,6 +136,15 @@ enum engine_loss {
     ENGINE_LOSS_AMNESIA, /* somebody holds a grant that is not in it */
 };
 
+/* A limiter that writes to a store which it shares with others: what must still be there when it
+ * looks again. */
+struct engine_writer {
+    uint32_t limiter;
+    uint32_t step; /* its last; of the stamp */
+    uint64_t seen_ms;
+    uint64_t request_ms; /* its last step for somebody's request */
+};
+
 struct engine_resource {
     struct engine_header header;
     uint64_t hash; /* of the name */
@@ -153,6 +163,9 @@ struct engine_resource {
     enum engine_loss loss;    /* the latest */
     uint64_t closed_until_ms; /* after it, closes all resources */
     uint64_t fence;           /* of the last grant */
+    uint64_t began_ms;        /* of the epoch */
+    uint32_t n_writers;       /* where the store is shared */
+    struct engine_writer writers[ENGINE_WRITERS_MOST];
 };
 
 enum engine_state {

@@ -5,7 +5,8 @@
  * where state is shared it may turn out to be another than it seemed, and then the whole step is
  * decided again. A home points the ask's event at what it names (find), takes the step, keeps what
  * it wrote, and lets the ask make its reply (answer). In this process's memory (home_memory.c) that
- * happens at once, and nothing parks.
+ * happens at once, and nothing parks. In a Redis that limiters share (home_redis.c) what arrives
+ * while a step is on its way is decided together in the next.
  */
 #ifndef PRISM_LIMITER_HOME_H
 #define PRISM_LIMITER_HOME_H
@@ -33,6 +34,9 @@ struct ask {
     uint64_t waited_ms; /* from asked_ms until then */
     struct status status;
     void *reply; /* message in the arena, or NULL where the asker makes it of several asks */
+
+    struct list link; /* the home's from here on */
+    struct op decided;
 };
 
 void ask_init(struct limiter *limiter, struct ask *ask, struct arena *arena,
@@ -43,6 +47,9 @@ void ask_init(struct limiter *limiter, struct ask *ask, struct arena *arena,
  * last has ended. home_decide returns the status of the ask. */
 void home_decide_all(struct limiter *limiter, struct ask *const *asks, size_t n) PARKS;
 struct status home_decide(struct limiter *limiter, struct ask *ask) NODISCARD PARKS;
+
+/* So that what is looked at is not old. */
+struct status home_look(struct limiter *limiter) NODISCARD PARKS;
 
 /* --- for find ----------------------------------------------------------------------------------
  */
@@ -55,5 +62,10 @@ struct engine_record *home_record_find(struct limiter *limiter, const struct eng
 
 /* The authority's present. */
 uint64_t home_now_ms(const struct limiter *limiter);
+
+/* --- home_memory.c -----------------------------------------------------------------------------
+ */
+
+struct status home_memory_decide(struct limiter *limiter, struct ask *ask) NODISCARD;
 
 #endif

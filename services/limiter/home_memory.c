@@ -2,31 +2,6 @@
 #include "limiter/home.h"
 #include "limiter/limiter.h"
 
-void ask_init(struct limiter *limiter, struct ask *ask, struct arena *arena,
-              struct status (*find)(struct limiter *, struct ask *, bool),
-              void (*answer)(struct limiter *, struct ask *))
-{
-    ask->find = find;
-    ask->answer = answer;
-    ask->arena = arena;
-    ask->asked_ms = limiter->clock_ms();
-}
-
-struct engine_record *home_record(struct limiter *limiter, const struct engine_id *id)
-{
-    return store_record(limiter->store, id, home_now_ms(limiter));
-}
-
-struct engine_record *home_record_find(struct limiter *limiter, const struct engine_id *id)
-{
-    return store_record_find(limiter->store, id);
-}
-
-uint64_t home_now_ms(const struct limiter *limiter)
-{
-    return limiter->clock_ms();
-}
-
 /* --- what a step wrote -------------------------------------------------------------------------
  */
 
@@ -93,7 +68,7 @@ uint64_t limiter_step(struct limiter *limiter, struct engine_event event)
 /* --- asks --------------------------------------------------------------------------------------
  */
 
-static struct status decide(struct limiter *limiter, struct ask *ask)
+struct status home_memory_decide(struct limiter *limiter, struct ask *ask)
 {
     TRY(ask->find(limiter, ask, true));
     ask->now_ms = limiter_step(limiter, ask->event);
@@ -106,17 +81,4 @@ static struct status decide(struct limiter *limiter, struct ask *ask)
     }
     ask->answer(limiter, ask);
     return STATUS_SUCCESS;
-}
-
-void home_decide_all(struct limiter *limiter, struct ask *const *asks, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        asks[i]->status = decide(limiter, asks[i]);
-    }
-}
-
-struct status home_decide(struct limiter *limiter, struct ask *ask)
-{
-    home_decide_all(limiter, &ask, 1);
-    return ask->status;
 }

@@ -7,7 +7,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "codec/hash.h"
-#include "limiter/home.h"
+#include "limiter/home_redis.h"
 
 #define PAIRS_MOST 4096 /* models x tenants whose answers are followed */
 
@@ -36,6 +36,9 @@ struct status limiter_new(const struct limiter_config *config, uint64_t (*clock_
     limiter->stamp = (uint64_t)instance << 32;
     size_t resources = 1 + policy->catalogue->n_models + config->tenant_pools;
     struct status s = limiter_begin(limiter, resources, error_text);
+    if (status_ok(s) && strcmp(config->store, "redis") == 0) {
+        s = home_redis_new(limiter, error_text, &limiter->redis);
+    }
     if (!status_ok(s)) {
         limiter_free(limiter);
         return s;
@@ -49,11 +52,20 @@ void limiter_free(struct limiter *limiter)
     if (limiter == NULL) {
         return;
     }
+    home_redis_free(limiter->redis);
     audit_free(limiter->audit);
     outputs_free(limiter->outputs);
     store_free(limiter->store);
     policy_free(limiter->policy);
     free(limiter);
+}
+
+void limiter_set_ready(const struct limiter *limiter, bool ready, const char *why)
+{
+    METRIC_SET(limiter->metrics.store_ready, ready);
+    if (limiter->on_ready != NULL) {
+        limiter->on_ready(limiter->on_ready_arg, ready, why);
+    }
 }
 
 /* --- what there is -----------------------------------------------------------------------------

@@ -30,10 +30,13 @@ struct limiter_metrics {
 #include "limiter/metrics.def"
 };
 
+struct home_redis;
+
 struct limiter {
     const struct limiter_config *config;
     struct policy *policy;
     struct store *store;
+    struct home_redis *redis; /* NULL: the store is all there is; else it is a copy */
     struct outputs *outputs;
     struct audit *audit;
     struct limiter_metrics metrics;
@@ -42,13 +45,16 @@ struct limiter {
     uint64_t (*clock_ms)(void);                            /* steady; in memory the authority's */
     uint64_t (*wall_ms)(void);                             /* for the dates of the catalogue */
     uint64_t stamp;                                        /* of the last step */
+    size_t sessions;                                       /* attached */
+    void (*on_ready)(void *arg, bool ready, const char *why); /* of the store; may be NULL */
+    void *on_ready_arg;
 };
 
 /* config outlives the limiter. CONFIG_INVALID, FILE_UNREADABLE, STORE_FAILED or STORE_FULL, detail
  * in error_text. */
 struct status limiter_new(const struct limiter_config *config, uint64_t (*clock_ms)(void),
                           char error_text[256], struct limiter **out) NODISCARD;
-void limiter_free(struct limiter *limiter); /* takes NULL */
+void limiter_free(struct limiter *limiter) PARKS; /* takes NULL */
 
 /* Part of limiter_new: takes in what the process before has left. */
 struct status limiter_begin(struct limiter *limiter, size_t resources,
@@ -58,9 +64,17 @@ struct status limiter_begin(struct limiter *limiter, size_t resources,
  * Returns the present it was decided at. */
 uint64_t limiter_step(struct limiter *limiter, struct engine_event event);
 
-/* State was lost: a new epoch, and nothing is granted until all that was forgotten has aged out. */
+/* State was lost: a new epoch, and nothing is granted until all that was forgotten has aged out. In
+ * memory; elsewhere the order is prepared, and counted when it is kept. */
 void limiter_lose(struct limiter *limiter, enum engine_loss loss);
+void limiter_losing(const struct limiter *limiter, enum engine_loss loss,
+                    struct engine_order *order);
+void limiter_lost(const struct limiter *limiter, const struct engine_order *order);
 const char *limiter_loss_text(enum engine_loss loss); /* for people; "" for none */
+
+/* The limits that policy and catalogue have for it. False: they do not know it. */
+bool limiter_limits(const struct limiter *limiter, const struct engine_resource *resource,
+                    struct engine_limits *out);
 
 /* 1 to 63 of a-z, 0-9 and '-'. */
 bool limiter_tenant_valid(struct span tenant);
@@ -79,6 +93,9 @@ void limiter_look_at_dates(const struct limiter *limiter);
 /* The service's rows for rpc_server. */
 extern const struct rpc_method limiter_methods[];
 extern const size_t limiter_n_methods;
+
+/* Whether the store can be used; why is static. */
+void limiter_set_ready(const struct limiter *limiter, bool ready, const char *why);
 
 /* Sets the gauges, for metric_on_collect. */
 void limiter_collect(void *limiter);

@@ -39,33 +39,52 @@ static struct status choose_shown(struct rpc *rpc, const Limiter__PeekRequest *r
     return STATUS_SUCCESS;
 }
 
+/* What a Peek is about. */
+struct view {
+    struct engine_acquire acquire; /* hypothetical */
+    struct engine_resource **shown;
+    size_t n;
+};
+
+static struct status find_view(struct rpc *rpc, const Limiter__PeekRequest *request,
+                               struct span tenant, struct view *view)
+{
+    struct limiter *limiter = rpc_service(rpc);
+    struct arena *arena = rpc_arena(rpc);
+    if (request->n_candidates > 0) {
+        TRY(request_acquire(limiter, arena, request->candidates, request->n_candidates, tenant,
+                            &view->acquire));
+        TRY(request_pools(limiter, tenant, true, &view->acquire));
+    }
+    view->n = 0;
+    return choose_shown(rpc, request, &view->acquire, view->shown, &view->n);
+}
+
 struct status look_peek(struct rpc *rpc, const void *message)
 {
     const Limiter__PeekRequest *request = message;
     struct limiter *limiter = rpc_service(rpc);
     struct arena *arena = rpc_arena(rpc);
-    struct engine_acquire event = {0};
+    struct view view = {.shown = ARENA_ARRAY(arena, struct engine_resource *, SHOWN_ALL_MOST)};
     struct span tenant;
     if (request->n_resources > SHOWN_MOST) {
         return rpc_bad_field(rpc, "resources", "must be at most 64");
     }
     TRY(request_tenant(arena, request->tenant, &tenant));
+    TRY(find_view(rpc, request, tenant, &view)); /* what is asked for is looked at too */
+    TRY(home_look(limiter));
+    TRY(find_view(rpc, request, tenant, &view));
     uint64_t now_ms = home_now_ms(limiter);
     limiter_look_at_dates(limiter);
     Limiter__PeekResponse reply = LIMITER__PEEK_RESPONSE__INIT;
     if (request->n_candidates > 0) {
-        TRY(request_acquire(limiter, arena, request->candidates, request->n_candidates, tenant,
-                            &event));
-        TRY(request_pools(limiter, tenant, true, &event));
-        engine_peek(&limiter->policy->rules, now_ms, &event);
-        reply.verdict = reply_verdict(arena, event.verdict, now_ms);
+        engine_peek(&limiter->policy->rules, now_ms, &view.acquire);
+        reply.verdict = reply_verdict(arena, view.acquire.verdict, now_ms);
     }
-    struct engine_resource **shown = ARENA_ARRAY(arena, struct engine_resource *, SHOWN_ALL_MOST);
-    size_t n = 0;
-    TRY(choose_shown(rpc, request, &event, shown, &n));
-    reply.resources = ARENA_ARRAY(arena, Limiter__Resource *, n);
-    for (size_t i = 0; i < n; i++) {
-        reply.resources[reply.n_resources++] = reply_resource(arena, limiter, shown[i], now_ms);
+    reply.resources = ARENA_ARRAY(arena, Limiter__Resource *, view.n);
+    for (size_t i = 0; i < view.n; i++) {
+        reply.resources[reply.n_resources++] =
+            reply_resource(arena, limiter, view.shown[i], now_ms);
     }
     reply.now_ms = now_ms;
     return rpc_send(rpc, &reply);
@@ -173,7 +192,7 @@ static bool dumped(const Limiter__DumpRequest *request, const struct engine_reso
 struct status look_dump(struct rpc *rpc, const void *message)
 {
     const Limiter__DumpRequest *request = message;
-    const struct limiter *limiter = rpc_service(rpc);
+    struct limiter *limiter = rpc_service(rpc);
     uint64_t slot = 0;
     if (request->page_token[0] != '\0' && !span_parse_u64(span_str(request->page_token), &slot)) {
         return rpc_bad_field(rpc, "page_token", "must be one that was given before");
@@ -181,6 +200,7 @@ struct status look_dump(struct rpc *rpc, const void *message)
     if (request->audit_entries > AUDIT_KEPT) {
         return rpc_bad_field(rpc, "audit_entries", "must be at most 1000");
     }
+    TRY(home_look(limiter));
     uint64_t now_ms = home_now_ms(limiter);
     limiter_look_at_dates(limiter);
     CLEANUP(buf_clear) struct buf text;

@@ -1,4 +1,5 @@
 /* The methods of LimiterService by name. Those of sessions are asks of calls.c and renew.c. */
+#include "limiter/attach.h"
 #include "limiter/calls.h"
 #include "limiter/limiter.h"
 #include "limiter/look.h"
@@ -44,7 +45,7 @@ static struct status renew(struct rpc *rpc, const void *request)
 const struct rpc_method limiter_methods[] = {
     {"Acquire", RPC_UNARY, acquire},
     {"AcquireStream", RPC_SERVER_STREAM, NULL},
-    {"Attach", RPC_BIDI, NULL},
+    {"Attach", RPC_BIDI, attach_session},
     {"Complete", RPC_UNARY, complete},
     {"Renew", RPC_UNARY, renew},
     {"Cancel", RPC_UNARY, cancel},

@@ -4,7 +4,7 @@
 #include <endian.h>
 #include <string.h>
 
-#define VERSION 1
+#define VERSION 2 /* what was not there in an earlier one is 0 */
 
 /* Bounds of what is multiplied; the options and SetLimits allow no more. */
 #define COUNT_MOST    100000000u
@@ -19,6 +19,7 @@ struct pack {
     const uint8_t *end;
     bool reading;
     bool ok;
+    uint8_t version;
 };
 
 static void want(struct pack *p, bool condition)
@@ -88,12 +89,18 @@ static void id(struct pack *p, struct engine_id *value)
 /* --- resources ---------------------------------------------------------------------------------
  */
 
-static void header(struct pack *p, struct engine_header *h)
+static void numbers(struct pack *p, struct engine_header *h)
 {
     u64(p, &h->epoch);
     u64(p, &h->seq);
     u64(p, &h->stamp);
-    want(p, u8(p, VERSION, VERSION) == VERSION);
+}
+
+static void header(struct pack *p, struct engine_header *h)
+{
+    numbers(p, h);
+    p->version = u8(p, VERSION, VERSION);
+    want(p, p->version > 0);
 }
 
 static void limits(struct pack *p, struct engine_limits *l)
@@ -209,6 +216,18 @@ static void health(struct pack *p, struct engine_health *h)
     }
 }
 
+static void writers(struct pack *p, struct engine_resource *r)
+{
+    u64(p, &r->began_ms);
+    r->n_writers = u8(p, r->n_writers, ENGINE_WRITERS_MOST);
+    for (uint32_t i = 0; i < r->n_writers && p->ok; i++) {
+        u32(p, &r->writers[i].limiter);
+        u32(p, &r->writers[i].step);
+        u64(p, &r->writers[i].seen_ms);
+        u64(p, &r->writers[i].request_ms);
+    }
+}
+
 static void resource(struct pack *p, struct engine_resource *r)
 {
     header(p, &r->header);
@@ -228,6 +247,9 @@ static void resource(struct pack *p, struct engine_resource *r)
     r->loss = (enum engine_loss)u8(p, r->loss, ENGINE_LOSS_AMNESIA);
     u64(p, &r->closed_until_ms);
     u64(p, &r->fence);
+    if (p->version >= 2 && r->kind == ENGINE_POOL) {
+        writers(p, r);
+    }
 }
 
 /* --- records -----------------------------------------------------------------------------------
@@ -289,6 +311,13 @@ size_t pack_record(const struct engine_record *r, uint8_t out[PACK_RECORD_MOST])
     record(&p, (struct engine_record *)r);
     check(p.ok);
     return (size_t)(p.at - out);
+}
+
+void pack_header(const struct engine_header *h, uint8_t out[PACK_HEADER])
+{
+    struct pack p = writer(out, PACK_HEADER);
+    numbers(&p, (struct engine_header *)h);
+    check(p.ok);
 }
 
 bool unpack_resource(struct span from, struct engine_resource *out)

@@ -13,10 +13,14 @@
 
 #define PACK_RESOURCE_MOST 8160
 #define PACK_RECORD_MOST   240
+#define PACK_HEADER        24
 
 /* Return the length. */
 size_t pack_resource(const struct engine_resource *resource, uint8_t out[PACK_RESOURCE_MOST]);
 size_t pack_record(const struct engine_record *record, uint8_t out[PACK_RECORD_MOST]);
+
+/* What both begin with. */
+void pack_header(const struct engine_header *header, uint8_t out[PACK_HEADER]);
 
 /* False: not one of ours, or of a newer program; what is in *out then is of no use. */
 bool unpack_resource(struct span bytes, struct engine_resource *out) NODISCARD;

@@ -13,6 +13,7 @@ struct part {
     Limiter__Lease *const *asked;
     size_t n_asked;
     const Limiter__Lease **known; /* of event.leases */
+    struct span tenant;           /* of leases that do not say */
     Limiter__RenewResponse *reply;
     size_t unknown; /* they name nothing we know, so nothing can be held of it */
     const Limiter__Lease **unknowns;
@@ -43,12 +44,11 @@ static bool find_held(struct limiter *limiter, const Limiter__Lease *lease, stru
     return true;
 }
 
-static bool find_lease(struct limiter *limiter, const Limiter__Lease *lease,
+static bool find_lease(struct limiter *limiter, const Limiter__Lease *lease, struct span tenant,
                        struct engine_renewal *out)
 {
     size_t place;
-    struct span tenant =
-        span_str(lease->tenant[0] != '\0' ? lease->tenant : task_context()->tenant);
+    tenant = lease->tenant[0] != '\0' ? span_str(lease->tenant) : tenant;
     *out = (struct engine_renewal){0};
     if (!request_id(lease->id, &out->id) || !limiter_tenant_valid(tenant) ||
         lease->output_tokens > REQUEST_TOKENS_MOST ||
@@ -71,7 +71,7 @@ static struct status find(struct limiter *limiter, struct ask *ask, bool make_ro
     part->unknown = 0;
     for (size_t i = 0; i < part->n_asked; i++) {
         const Limiter__Lease *lease = part->asked[i];
-        if (find_lease(limiter, lease, &part->event.leases[part->event.n_leases])) {
+        if (find_lease(limiter, lease, part->tenant, &part->event.leases[part->event.n_leases])) {
             part->known[part->event.n_leases++] = lease;
         } else {
             part->unknowns[part->unknown++] = lease;
@@ -111,6 +111,7 @@ static struct ask *part_new(struct limiter *limiter, const struct engine_id *ses
     part->n_asked = n;
     part->known = ARENA_ARRAY(arena, const Limiter__Lease *, n);
     part->unknowns = ARENA_ARRAY(arena, const Limiter__Lease *, n);
+    part->tenant = arena_copy(arena, span_str(task_context()->tenant));
     part->reply = reply;
     part->event.session = *session;
     part->event.leases = ARENA_ARRAY(arena, struct engine_renewal, n);

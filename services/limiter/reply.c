@@ -84,7 +84,7 @@ static Limiter__Judgement *judgement_of(struct arena *arena, const struct engine
 {
     Limiter__Judgement *out = ARENA_NEW(arena, Limiter__Judgement);
     limiter__judgement__init(out);
-    out->resource = (char *)j->resource->name;
+    out->resource = arena_string(arena, span_str(j->resource->name));
     out->reasons = ARENA_ARRAY(arena, Limiter__Reason, ARRAY_LEN(reasons));
     for (size_t i = 0; i < ARRAY_LEN(reasons); i++) {
         if (j->reasons & 1u << reasons[i].reason) {
@@ -143,7 +143,7 @@ Limiter__Settlement **reply_settlements(struct arena *arena, const struct engine
         const struct engine_settlement *s = &report->settlements[i];
         rows[i] = ARENA_NEW(arena, Limiter__Settlement);
         limiter__settlement__init(rows[i]);
-        rows[i]->resource = (char *)s->resource->name;
+        rows[i]->resource = arena_string(arena, span_str(s->resource->name));
         rows[i]->reserved = s->reserved;
         rows[i]->charged = s->charged;
         rows[i]->remaining = remaining_of(arena, s->resource, &s->remaining);

@@ -1,8 +1,8 @@
 /*
  * reply.h -- what the engine says, as messages, metrics and audit entries.
  *
- * Floor 6. Messages live in the arena of the call; texts in them are the resources' own names and
- * last as long as no step is taken.
+ * Floor 6. Messages live in the arena. The texts of a resource are its own and last as long as no
+ * step is taken; those of verdicts and settlements last as long as the arena.
  */
 #ifndef PRISM_LIMITER_REPLY_H
 #define PRISM_LIMITER_REPLY_H

@@ -123,6 +123,12 @@ struct status request_pools(struct limiter *limiter, struct span tenant, bool ma
 bool request_held(struct limiter *limiter, const struct engine_record *record, const char *model,
                   struct span tenant, bool make_room, struct engine_resource **held)
 {
+    struct engine_resource *pool = NULL;
+    if (record->n_held == ENGINE_HELD_MOST &&
+        store_resource_by_hash(limiter->store, record->held[ENGINE_HELD_MOST - 1].hash) == NULL) {
+        /* Another limiter granted it, and this one has not heard of the tenant yet. */
+        (void)limiter_tenant_pool(limiter, tenant, make_room, &pool);
+    }
     if (record->n_held > 0) {
         for (uint32_t i = 0; i < record->n_held; i++) {
             held[i] = store_resource_by_hash(limiter->store, record->held[i].hash);

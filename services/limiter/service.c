@@ -1,7 +1,7 @@
 /* prism-limiter: its options, its beginning and its end. */
 #include "base/clock.h"
 #include "base/log.h"
-#include "limiter/limiter.h"
+#include "limiter/home_redis.h"
 #include "prism/limiter/v1/limiter.pb-c.h"
 
 static const struct config_row rows[] = {
@@ -13,12 +13,34 @@ static const struct config_row rows[] = {
     /* clang-format on */
 };
 
+static void store_ready(void *arg, bool ready, const char *why)
+{
+    app_set_ready(arg, "store", ready, why);
+}
+
+/* The state is elsewhere: not ready before it has been seen. */
+static struct status follow_store(struct app *app, struct limiter *limiter) PARKS
+{
+    limiter->on_ready = store_ready;
+    limiter->on_ready_arg = app;
+    limiter_set_ready(limiter, false, "Redis has not answered yet");
+    return home_redis_first(limiter->redis);
+}
+
 static struct status start(struct app *app, const void *config, void **state) PARKS
 {
     static struct rpc_service services[1]; /* outlives the server */
     char *error_text = arena_alloc(app_arena(app), 256);
     struct limiter *limiter;
     TRY(limiter_new(config, clock_boot_ms, error_text, &limiter));
+    if (limiter->redis != NULL) {
+        struct status s = follow_store(app, limiter);
+        if (!status_ok(s)) {
+            s.detail = arena_string(app_arena(app), span_str(status_text(s)));
+            limiter_free(limiter);
+            return s;
+        }
+    }
     metric_on_collect(limiter_collect, limiter);
     LOG(INFO, "limits", KV("catalogue", limiter->policy->catalogue->source),
         KV("models", limiter->policy->catalogue->n_models),

@@ -47,6 +47,7 @@ void store_resource_drop(struct store *store, struct engine_resource *resource);
 
 /* All of them, by slot; NULL: the slot is not in use. */
 size_t store_slots(const struct store *store);
+size_t store_room(const struct store *store); /* slots there can be */
 struct engine_resource *store_resource_at(const struct store *store, size_t slot);
 size_t store_resources(const struct store *store); /* in use */
 size_t store_resource_slot(const struct store *store, const struct engine_resource *resource);

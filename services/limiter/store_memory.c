@@ -160,6 +160,11 @@ size_t store_slots(const struct store *store)
     return store->slots;
 }
 
+size_t store_room(const struct store *store)
+{
+    return store->resources_most;
+}
+
 struct engine_resource *store_resource_at(const struct store *store, size_t slot)
 {
     struct engine_resource *resource = &store->resources[slot];

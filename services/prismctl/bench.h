@@ -29,6 +29,9 @@ struct bench_kind {
     void *arg;
 };
 
+/* A call that came to an end, but not to the right one; what is static. */
+struct status bench_incomplete(const char *what);
+
 /* Measures and reports. Returns the exit code. */
 int bench_run(struct cli *cli, const struct bench_kind *kind) PARKS;
 

@@ -1,18 +1,15 @@
 /* bench: the kinds of calls. */
 #include <grpc/health/v1/health.pb-c.h>
 #include <prism/analyzer/v1/analyzer.pb-c.h>
-#include <prism/limiter/v1/limiter.pb-c.h>
 
 #include "aws/bedrock.h"
 #include "base/clock.h"
-#include "codec/hash.h"
 #include "prismctl/bench.h"
 #include "prismctl/command.h"
 
-#define CANDIDATES_MOST 16
-#define DIRECT_WAIT_MS  60000
+#define DIRECT_WAIT_MS 60000
 
-static struct status incomplete(const char *what)
+struct status bench_incomplete(const char *what)
 {
     return status_of(REASON_PROTOCOL_ERROR, what);
 }
@@ -31,7 +28,7 @@ static struct status echo(void *arg, struct arena *arena, uint64_t *first_us) PA
     const Grpc__Health__V1__HealthCheckResponse *health = reply;
     return health->status == GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__SERVING_STATUS__SERVING
                ? STATUS_SUCCESS
-               : incomplete("the service is not serving");
+               : bench_incomplete("the service is not serving");
 }
 
 int bench_echo_run(struct cli *cli, char **args)
@@ -64,7 +61,8 @@ static struct status read_answer(struct rpc_stream *stream, struct arena *arena,
         void *message;
         TRY(rpc_stream_recv(stream, arena, &message));
         if (message == NULL) {
-            return text && completed ? STATUS_SUCCESS : incomplete("the answer is not complete");
+            return text && completed ? STATUS_SUCCESS
+                                     : bench_incomplete("the answer is not complete");
         }
         const Router__GenerateResponse *event = message;
         if (event->event_case == ROUTER__GENERATE_RESPONSE__EVENT_ADMITTED) {
@@ -151,7 +149,7 @@ static struct status once(void *arg, struct arena *arena, uint64_t *first_us) PA
     const Router__GenerateOnceResponse *response = reply;
     return response->n_content > 0 && take_end(response->completed, &answer)
                ? STATUS_SUCCESS
-               : incomplete("the answer is not complete");
+               : bench_incomplete("the answer is not complete");
 }
 
 int bench_once_run(struct cli *cli, char **args)
@@ -195,7 +193,7 @@ static struct status compare(const struct direct *d, uint64_t output_tokens)
 {
     return output_tokens == d->same.output_tokens
                ? STATUS_SUCCESS
-               : incomplete("the answer is another than the router's");
+               : bench_incomplete("the answer is another than the router's");
 }
 
 static struct status direct(void *arg, struct arena *arena, uint64_t *first_us) PARKS
@@ -221,7 +219,7 @@ static struct status direct(void *arg, struct arena *arena, uint64_t *first_us) 
         return status_copy(s, arena);
     }
     if (span_find(last, SPAN("\"message_stop\"")) == SPAN_MISSING) {
-        return incomplete("the answer is not complete");
+        return bench_incomplete("the answer is not complete");
     }
     return compare(d, output_tokens);
 }
@@ -283,93 +281,6 @@ int bench_direct_once_run(struct cli *cli, char **args)
     return direct_run(cli, "direct-once", direct_once);
 }
 
-/* --- limiter: an admission and its settlement ---------------------------------------------------
- */
-
-struct admission {
-    struct cli *cli;
-    Limiter__TokenEstimate tokens;
-    Limiter__Candidate rows[CANDIDATES_MOST];
-    Limiter__Candidate *candidates[CANDIDATES_MOST];
-    size_t n;
-    uint8_t session[16];
-};
-
-static struct status complete(struct admission *a, const Limiter__AcquireRequest *granted,
-                              const Limiter__Verdict *verdict, struct arena *arena) PARKS
-{
-    Limiter__TokenUsage usage = LIMITER__TOKEN_USAGE__INIT;
-    Limiter__CompleteRequest request = LIMITER__COMPLETE_REQUEST__INIT;
-    Limiter__CompleteResponse *response;
-    usage.input_tokens = a->tokens.input_tokens;
-    usage.output_tokens = a->tokens.max_tokens / 2;
-    request.id = granted->id;
-    request.model = a->candidates[verdict->candidate]->model;
-    request.usage = &usage;
-    request.outcome = LIMITER__OUTCOME__OUTCOME_OK;
-    TRY(rpc_call(a->cli->channels[CLI_LIMITER], &limiter__limiter_service__descriptor, "Complete",
-                 &request, arena, (void **)&response));
-    return response->result == LIMITER__REPORT_RESULT__REPORT_RESULT_APPLIED
-               ? STATUS_SUCCESS
-               : incomplete("the settlement was not applied");
-}
-
-static struct status admit(void *arg, struct arena *arena, uint64_t *first_us) PARKS
-{
-    (void)first_us;
-    struct admission *a = arg;
-    uint8_t id[16];
-    hash_random(id, sizeof(id));
-    Limiter__AcquireRequest request = LIMITER__ACQUIRE_REQUEST__INIT;
-    Limiter__AcquireResponse *response;
-    request.id = (ProtobufCBinaryData){sizeof(id), id};
-    request.session = (ProtobufCBinaryData){sizeof(a->session), a->session};
-    request.candidates = a->candidates;
-    request.n_candidates = a->n;
-    TRY(rpc_call(a->cli->channels[CLI_LIMITER], &limiter__limiter_service__descriptor, "Acquire",
-                 &request, arena, (void **)&response));
-    const Limiter__Verdict *verdict = response->verdict;
-    if (verdict == NULL || verdict->decision != LIMITER__DECISION__DECISION_GRANTED ||
-        verdict->candidate >= a->n) {
-        return incomplete("the limiter refused; its limits must be off or high");
-    }
-    return complete(a, &request, verdict, arena);
-}
-
-/* All models that are open, as the router asks for them. */
-static struct status find_models(struct admission *a) PARKS
-{
-    Limiter__PeekRequest request = LIMITER__PEEK_REQUEST__INIT;
-    Limiter__PeekResponse *response;
-    TRY(cli_call(a->cli, CLI_LIMITER, "Peek", &request, (void **)&response));
-    for (size_t i = 0; i < response->n_resources && a->n < CANDIDATES_MOST; i++) {
-        const Limiter__Resource *resource = response->resources[i];
-        if (resource->kind == LIMITER__RESOURCE_KIND__RESOURCE_KIND_MODEL &&
-            resource->state == LIMITER__RESOURCE_STATE__RESOURCE_STATE_OPEN) {
-            Limiter__Candidate *row = &a->rows[a->n];
-            limiter__candidate__init(row);
-            row->model = resource->name;
-            row->tokens = &a->tokens;
-            a->candidates[a->n++] = row;
-        }
-    }
-    return a->n > 0 ? STATUS_SUCCESS : incomplete("the limiter has no open model");
-}
-
-int bench_limiter_run(struct cli *cli, char **args)
-{
-    (void)args;
-    struct admission a = {.cli = cli, .tokens = LIMITER__TOKEN_ESTIMATE__INIT};
-    a.tokens.input_tokens = 25;
-    a.tokens.max_tokens = BENCH_MAX_TOKENS;
-    hash_random(a.session, sizeof(a.session));
-    struct status s = find_models(&a);
-    if (!status_ok(s)) {
-        return cli_fail(cli, "cannot ask the limiter for the models", s);
-    }
-    return bench_run(cli, &(struct bench_kind){"limiter", admit, &a});
-}
-
 /* --- submit: a small document becomes a task ----------------------------------------------------
  */
 
@@ -391,7 +302,7 @@ static struct status submit(void *arg, struct arena *arena, uint64_t *first_us) 
                  "SubmitAnalysis", &request, arena, (void **)&response));
     return response->task != NULL && response->task->name[0] != '\0'
                ? STATUS_SUCCESS
-               : incomplete("the reply names no task");
+               : bench_incomplete("the reply names no task");
 }
 
 int bench_submit_run(struct cli *cli, char **args)

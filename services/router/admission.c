@@ -260,14 +260,15 @@ static void grant_fill(struct router *router, struct plan *plan, const Limiter__
     take_holdings(plan, v, grant);
 }
 
-/* One question to the limiter. *verdict lives in arena. */
-static struct status ask(struct router *router, const Limiter__AcquireRequest *request,
-                         struct arena *arena, const Limiter__Verdict **verdict) PARKS
+/* One question to the limiter. *verdict lives as long as the reply. */
+static struct status ask(struct router *router, Limiter__AcquireRequest *request,
+                         struct limiter_reply *reply, const Limiter__Verdict **verdict) PARKS
 {
-    void *answer;
-    TRY(rpc_call(router->limiter, &limiter__limiter_service__descriptor, "Acquire", request, arena,
-                 &answer));
-    *verdict = ((Limiter__AcquireResponse *)answer)->verdict;
+    Limiter__AttachItem item = LIMITER__ATTACH_ITEM__INIT;
+    item.request_case = LIMITER__ATTACH_ITEM__REQUEST_ACQUIRE;
+    item.acquire = request;
+    TRY(limiter_link_ask(router->link, &item, router->config->limiter_wait, reply));
+    *verdict = reply->is->acquire->verdict;
     return *verdict != NULL ? STATUS_SUCCESS
                             : status_of(REASON_PROTOCOL_ERROR, "the limiter sent no verdict");
 }
@@ -330,10 +331,11 @@ static struct status acquire(struct router *router, struct plan *plan, struct si
 
     for (unsigned tries = 0;;) {
         CLEANUP(arena_drop) struct arena *arena = arena_new(ASK_ARENA);
-        const Limiter__AcquireRequest *request = acquire_request(router, plan, id, index, arena);
+        CLEANUP(limiter_reply_drop) struct limiter_reply reply = {0};
+        Limiter__AcquireRequest *request = acquire_request(router, plan, id, index, arena);
         const Limiter__Verdict *v;
         uint64_t sent = loop_now_ms(router->loop);
-        struct status s = ask(router, request, arena, &v);
+        struct status s = ask(router, request, &reply, &v);
         if (!status_ok(s)) {
             TRY(unanswered(router, plan, id, s, tries++));
         } else if (v->decision != LIMITER__DECISION__DECISION_GRANTED ||

@@ -148,20 +148,21 @@ static bool renew_some(struct leases *leases, uint64_t since) PARKS
     CLEANUP(arena_drop) struct arena *arena = arena_new(RENEW_ARENA);
     Limiter__RenewRequest request = LIMITER__RENEW_REQUEST__INIT;
     uint64_t number = ++leases->requests;
-    request.session = id_of(router->session);
     add_rows(leases, since, arena, &request);
     if (request.n_leases == 0) {
         return false;
     }
+    Limiter__AttachItem item = LIMITER__ATTACH_ITEM__INIT;
+    item.request_case = LIMITER__ATTACH_ITEM__REQUEST_RENEW;
+    item.renew = &request;
     uint64_t sent = loop_now_ms(router->loop);
-    void *answer;
-    struct status s = rpc_call(router->limiter, &limiter__limiter_service__descriptor, "Renew",
-                               &request, arena, &answer);
+    CLEANUP(limiter_reply_drop) struct limiter_reply answer = {0};
+    struct status s = limiter_link_ask(router->link, &item, router->config->limiter_wait, &answer);
     if (!status_ok(s)) {
         LOG(WARN, "leases not renewed", KV("leases", request.n_leases), KV("err", s));
         return false;
     }
-    const Limiter__RenewResponse *reply = answer;
+    const Limiter__RenewResponse *reply = answer.is->renew;
     uint64_t until = sent + reply->waited_ms + reply->lease_ms;
     LIST_EACH (it, &leases->held) {
         struct grant *grant = CONTAINER_OF(it, struct grant, link);

@@ -5,6 +5,7 @@
 #include "codec/hash.h"
 #include "codec/retry.h"
 #include "loop/task.h"
+#include "router/lessons.h"
 #include "router/router.h"
 
 static void skip(struct plan *plan, const struct catalogue_model *model, const char *reason)
@@ -19,14 +20,24 @@ static void skip(struct plan *plan, const struct catalogue_model *model, const c
     plan->skipped[plan->n_skipped++] = skipped;
 }
 
-static void consider(struct router *router, struct plan *plan, const struct catalogue_model *model)
+struct choice {
+    struct router *router;
+    struct plan *plan;
+    const struct estimate_lesson *lessons; /* one a model of the catalogue */
+};
+
+static void consider(const struct choice *choice, const struct catalogue_model *model)
 {
+    struct plan *plan = choice->plan;
     if (catalogue_lifecycle_at(model, plan->begin_wall_ms / 1000) == CATALOGUE_GONE) {
         skip(plan, model, reason_name(REASON_TIER_GONE));
         return;
     }
     struct candidate *candidate = &plan->candidates[plan->n_candidates];
-    reshape(router, plan->generation, model, plan->arena, candidate);
+    reshape(choice->router, plan->generation, model, plan->arena, candidate);
+    candidate->estimated_input = candidate->tokens.input;
+    candidate->tokens.input = estimate_correct(&choice->lessons[model - plan->catalogue->models],
+                                               candidate->estimated_input);
     if (candidate->tokens.input + candidate->tokens.max_output > model->context_window) {
         skip(plan, model, reason_name(REASON_CONTEXT_WINDOW_EXCEEDED));
         return;
@@ -44,20 +55,14 @@ static bool wanted(const Router__Generation *g, const struct catalogue_model *mo
     return g->n_tiers == 0 && model->tier > 0;
 }
 
-struct choice {
-    struct router *router;
-    struct plan *plan;
-};
-
 /* Any thread: the task waits, its plan and arena are left alone, and router is read only. */
 static void choose(void *arg)
 {
     const struct choice *choice = arg;
-    struct router *router = choice->router;
     struct plan *plan = choice->plan;
     const Router__Generation *g = plan->generation;
     for (size_t i = 0; i < g->n_models; i++) {
-        consider(router, plan, models_find(plan->catalogue, g->models[i]));
+        consider(choice, models_find(plan->catalogue, g->models[i]));
     }
     if (g->n_models > 0) {
         return;
@@ -65,7 +70,7 @@ static void choose(void *arg)
     for (size_t i = 0; i < plan->catalogue->n_models; i++) {
         const struct catalogue_model *model = &plan->catalogue->models[i];
         if (wanted(g, model) && plan->n_candidates < ROUTER_CANDIDATES_MOST) {
-            consider(router, plan, model);
+            consider(choice, model);
         }
     }
 }
@@ -93,7 +98,7 @@ struct status plan_make(struct router *router, const Router__Generation *g, cons
     } else {
         hash_random(plan->call_id, ROUTER_ID_SIZE);
     }
-    struct choice choice = {router, plan};
+    struct choice choice = {router, plan, lessons_of(router->lessons, plan->catalogue, arena)};
     TRY(loop_work_over(reshape_bytes(g), choose, &choice));
     plan->n_unfit = plan->n_skipped;
     if (plan->n_candidates > 0) {

@@ -5,6 +5,7 @@
 #include "codec/hash.h"
 #include "codec/json.h"
 #include "loop/task.h"
+#include "router/lessons.h"
 #include "router/router.h"
 
 #define EVENT_MOST (1u << 20)  /* a payload part of Bedrock's is at most a million bytes */
@@ -24,8 +25,8 @@ struct relay {
     bool has_answer;
     uint64_t sent_ms;
     uint64_t credentials; /* serial of those it was sent with */
-    bool began;   /* an event was seen */
-    bool stopped; /* and message_stop */
+    bool began;           /* an event was seen */
+    bool stopped;         /* and message_stop */
 
     /* The open block: blocks come one after the other. */
     Router__BlockType type;
@@ -578,6 +579,7 @@ struct status relay(struct router *router, struct plan *plan, struct grant *gran
     leases_drop(router->leases, grant);
     take_hashes(&r, hashes);
     account(&r);
+    lessons_take(router, attempt);
     buf_clear(&r.start);
     buf_clear(&r.partial);
     buf_clear(&r.piece);

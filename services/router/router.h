@@ -18,6 +18,7 @@
 #define PRISM_ROUTER_ROUTER_H
 
 #include "app/config.h"
+#include "app/limiter_link.h"
 #include "app/service.h"
 #include "aws/bedrock.h"
 #include "base/list.h"
@@ -45,6 +46,7 @@ struct router_metrics {
 extern const struct service_spec router_spec;
 
 struct leases;
+struct lessons;
 struct map;
 struct records;
 
@@ -58,9 +60,11 @@ struct router {
     struct credentials *credentials;
     struct bedrock *bedrock;
     struct rpc_channel *limiter;
+    struct limiter_link *link; /* all that is asked of the limiter goes over it */
     struct rpc_channel *ledger; /* NULL: calls are not recorded */
     struct leases *leases;
     struct records *records;
+    struct lessons *lessons;
     uint8_t session[ROUTER_ID_SIZE]; /* this process, for limiter and ledger */
     size_t handed_over;              /* settlements on their way; drain waits for them */
     struct map *running;             /* call id -> plan */
@@ -75,6 +79,7 @@ struct candidate {
     const char *region;
     const char *resource; /* the limiter's name for it */
     struct estimate_tokens tokens;
+    uint64_t estimated_input; /* tokens.input before what the model has taught */
     uint64_t thinking_budget; /* 0: none, or adaptive */
     bool adaptive;
     bool send_temperature;

@@ -6,6 +6,7 @@
 #include "base/map.h"
 #include "codec/hash.h"
 #include "loop/task.h"
+#include "router/lessons.h"
 #include "router/router.h"
 
 static const struct config_row rows[] = {
@@ -58,12 +59,13 @@ static struct status start(struct app *app, const void *config, void **state) PA
         return s;
     }
     router->running = map_new();
+    router->lessons = lessons_new();
     router->http = http_client_new(
-        router->loop, &(struct http_client_options){
-                          .max_per_host = router->config->max_connections,
-                          .ca_file = router->config->ca_file[0] != '\0' ? router->config->ca_file
-                                                                        : NULL,
-                      });
+        router->loop,
+        &(struct http_client_options){
+            .max_per_host = router->config->max_connections,
+            .ca_file = router->config->ca_file[0] != '\0' ? router->config->ca_file : NULL,
+        });
     router->credentials = credentials_new(
         router->loop, &(struct credentials_options){
                           .http = router->http, .told = credentials_told, .arg = router});
@@ -74,13 +76,14 @@ static struct status start(struct app *app, const void *config, void **state) PA
             router->config->bedrock_endpoint[0] != '\0' ? router->config->bedrock_endpoint : NULL,
     });
     router->limiter = rpc_channel_new(
-        app_wire(app), &(struct rpc_channel_options){.targets = router->config->limiter,
-                                                     .call_ms = router->config->limiter_wait});
+        app_wire(app), &(struct rpc_channel_options){.targets = router->config->limiter});
     if (router->config->ledger[0] != '\0') {
         router->ledger = rpc_channel_new(
             app_wire(app),
             &(struct rpc_channel_options){.targets = router->config->ledger, .call_ms = 10000});
     }
+    router->link =
+        limiter_link_start(router->limiter, span_of(router->session, sizeof(router->session)));
     router->leases = leases_start(router);
     router->records = records_start(router);
     /* Without it no call can be admitted. */
@@ -104,11 +107,13 @@ static void stop(struct app *app, void *state) PARKS
     if (router->ledger != NULL) {
         rpc_channel_free(router->ledger);
     }
+    limiter_link_stop(router->link);
     rpc_channel_free(router->limiter);
     bedrock_free(router->bedrock);
     credentials_free(router->credentials);
     http_client_free(router->http);
     map_free(router->running);
+    lessons_free(router->lessons);
     catalogue_unref(router->catalogue);
     free(router);
 }

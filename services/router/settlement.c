@@ -8,7 +8,6 @@
 #include "prism/limiter/v1/limiter.pb-c.h"
 #include "router/router.h"
 
-#define REPLY_ARENA  (256u << 10)
 #define REPORT_TRIES 5
 #define REPORT_MS    60000
 #define DAILY_MS     3600000
@@ -17,8 +16,7 @@
 struct report {
     struct router *router;
     struct arena *arena;
-    const char *method;
-    const void *request;
+    Limiter__AttachItem item;
 };
 
 static void report_send(void *arg) PARKS
@@ -26,11 +24,11 @@ static void report_send(void *arg) PARKS
     struct report *report = arg;
     struct router *router = report->router;
     struct status s = STATUS_SUCCESS;
-    CLEANUP(arena_drop) struct arena *arena = arena_new(REPORT_TRIES * REPLY_ARENA);
     for (unsigned try = 0; try < REPORT_TRIES; try++) {
-        void *answer;
-        s = rpc_call(router->limiter, &limiter__limiter_service__descriptor, report->method,
-                     report->request, arena, &answer);
+        CLEANUP(limiter_reply_drop) struct limiter_reply reply = {0};
+        s = limiter_link_ask(router->link, &report->item, router->config->limiter_wait, &reply);
+        s.detail = NULL; /* in the reply */
+        s.more = NULL;
         if (status_ok(s) || s.code == STATUS_INVALID_ARGUMENT ||
             !status_ok(task_sleep_ms(200u << try))) {
             break;
@@ -38,25 +36,24 @@ static void report_send(void *arg) PARKS
     }
     if (!status_ok(s)) {
         METRIC_ADD(router->metrics.settlements_lost_total, 1);
-        LOG(ERROR, "grant not given back", KV("method", report->method), KV("err", s));
+        LOG(ERROR, "grant not given back", KV("err", s));
     }
     router->handed_over--;
     arena_free(report->arena);
     free(report);
 }
 
-static struct report *report_new(struct router *router, const char *method)
+static struct report *report_new(struct router *router)
 {
     struct report *report = ALLOC(struct report);
     report->router = router;
     report->arena = arena_new(16384);
-    report->method = method;
+    limiter__attach_item__init(&report->item);
     return report;
 }
 
-static void report_hand_over(struct report *report, const void *request)
+static void report_hand_over(struct report *report)
 {
-    report->request = request;
     report->router->handed_over++;
     struct task_options options = {
         .name = "report",
@@ -101,7 +98,7 @@ void limiter_complete(struct router *router, const struct plan *plan, const stru
         limiter_cancel(router, plan, grant->id, grant->candidate->resource);
         return;
     }
-    struct report *report = report_new(router, "Complete");
+    struct report *report = report_new(router);
     Limiter__TokenUsage *usage = ARENA_NEW(report->arena, Limiter__TokenUsage);
     limiter__token_usage__init(usage);
     usage->input_tokens = attempt->usage.input;
@@ -124,13 +121,15 @@ void limiter_complete(struct router *router, const struct plan *plan, const stru
     const ProtobufCEnumValue *row =
         protobuf_c_enum_descriptor_get_value(&limiter__outcome__descriptor, request->outcome);
     METRIC_ADD(router->metrics.settlements_total, 1, row->name + strlen("OUTCOME_"));
-    report_hand_over(report, request);
+    report->item.request_case = LIMITER__ATTACH_ITEM__REQUEST_COMPLETE;
+    report->item.complete = request;
+    report_hand_over(report);
 }
 
 void limiter_cancel(struct router *router, const struct plan *plan, const uint8_t *id,
                     const char *resource)
 {
-    struct report *report = report_new(router, "Cancel");
+    struct report *report = report_new(router);
     Limiter__CancelRequest *request = ARENA_NEW(report->arena, Limiter__CancelRequest);
     limiter__cancel_request__init(request);
     request->tenant = arena_string(report->arena, span_str(plan->tenant));
@@ -138,5 +137,7 @@ void limiter_cancel(struct router *router, const struct plan *plan, const uint8_
     request->id.len = ROUTER_ID_SIZE;
     request->model = arena_string(report->arena, span_str(resource));
     METRIC_ADD(router->metrics.settlements_total, 1, "UNDISPATCHED");
-    report_hand_over(report, request);
+    report->item.request_case = LIMITER__ATTACH_ITEM__REQUEST_CANCEL;
+    report->item.cancel = request;
+    report_hand_over(report);
 }

@@ -35,8 +35,17 @@ why_not() {
     esac
 }
 
+# In cancel_after_begin grpc-go's client cancels beside a stream that it ends: an answer that is there
+# before its cancel took hold is taken, which says nothing of us. Then it is played again.
 their_client() {
-    timeout 60 "$theirs/interop_client" -server_host=127.0.0.1 -server_port="${our_server#*:}" -test_case="$1"
+    local i
+    for ((i = 0; i < 5; i++)); do
+        timeout 60 "$theirs/interop_client" -server_host=127.0.0.1 -server_port="${our_server#*:}" \
+            -test_case="$1" >"$folder/client" 2>&1 && return
+        cat "$folder/client"
+        [ "$1" = cancel_after_begin ] && grep -q 'got error code 0, want 1' "$folder/client" || return
+    done
+    return 1
 }
 
 our_client() {

@@ -72,24 +72,30 @@ static void fill(struct arena *arena, const struct fake_verdict *verdict, Limite
     }
 }
 
-static struct status acquire(struct rpc *rpc, const void *message)
+/* False: it is never said. */
+static bool acquire(struct fake_limiter *limiter, const Limiter__AcquireRequest *request,
+                    struct arena *arena, Limiter__AttachReply *reply) PARKS
 {
-    const Limiter__AcquireRequest *request = message;
-    struct fake_limiter *limiter = rpc_service(rpc);
     const struct fake_verdict *verdict = next_verdict(limiter);
     note_request(limiter, request);
     if (verdict->decision == FAKE_FAIL) {
-        return status_of(REASON_OVERLOADED, NULL);
+        reply->reply_case = LIMITER__ATTACH_REPLY__REPLY_ERROR;
+        reply->error = rpc_status_message(status_of(REASON_OVERLOADED, NULL), "fake", arena);
+        return true;
     }
     if (verdict->decision != FAKE_REFUSE) {
         note_grant(limiter, request);
     }
-    TRY(task_sleep_ms(verdict->decision == FAKE_HANG ? WAIT_MS : verdict->delay_ms));
-    Limiter__Verdict v = LIMITER__VERDICT__INIT;
-    fill(rpc_arena(rpc), verdict, &v);
-    Limiter__AcquireResponse response = LIMITER__ACQUIRE_RESPONSE__INIT;
-    response.verdict = &v;
-    return rpc_send(rpc, &response);
+    if (verdict->delay_ms > 0) {
+        assert_status_ok(task_sleep_ms(verdict->delay_ms));
+    }
+    reply->reply_case = LIMITER__ATTACH_REPLY__REPLY_ACQUIRE;
+    reply->acquire = ARENA_NEW(arena, Limiter__AcquireResponse);
+    limiter__acquire_response__init(reply->acquire);
+    reply->acquire->verdict = ARENA_NEW(arena, Limiter__Verdict);
+    limiter__verdict__init(reply->acquire->verdict);
+    fill(arena, verdict, reply->acquire->verdict);
+    return verdict->decision != FAKE_HANG;
 }
 
 static struct fake_report *new_report(struct fake_limiter *limiter, ProtobufCBinaryData id,
@@ -103,10 +109,10 @@ static struct fake_report *new_report(struct fake_limiter *limiter, ProtobufCBin
     return report;
 }
 
-static struct status complete(struct rpc *rpc, const void *message)
+static void complete(struct fake_limiter *limiter, const Limiter__CompleteRequest *request,
+                     struct arena *arena, Limiter__AttachReply *reply)
 {
-    const Limiter__CompleteRequest *request = message;
-    struct fake_report *report = new_report(rpc_service(rpc), request->id, request->model);
+    struct fake_report *report = new_report(limiter, request->id, request->model);
     report->outcome = request->outcome;
     report->input = request->usage->input_tokens;
     report->output = request->usage->output_tokens;
@@ -114,45 +120,92 @@ static struct status complete(struct rpc *rpc, const void *message)
     report->cache_write = request->usage->cache_write_tokens;
     report->usage_partial = request->usage_partial;
     report->server_retry_ms = request->server_retry_ms;
-    Limiter__CompleteResponse response = LIMITER__COMPLETE_RESPONSE__INIT;
-    return rpc_send(rpc, &response);
+    reply->reply_case = LIMITER__ATTACH_REPLY__REPLY_COMPLETE;
+    reply->complete = ARENA_NEW(arena, Limiter__CompleteResponse);
+    limiter__complete_response__init(reply->complete);
 }
 
-static struct status cancel(struct rpc *rpc, const void *message)
+static void cancel(struct fake_limiter *limiter, const Limiter__CancelRequest *request,
+                   struct arena *arena, Limiter__AttachReply *reply)
 {
-    const Limiter__CancelRequest *request = message;
     assert_false(request->dispatched);
-    new_report(rpc_service(rpc), request->id, request->model)->cancel = true;
-    Limiter__CancelResponse response = LIMITER__CANCEL_RESPONSE__INIT;
-    return rpc_send(rpc, &response);
+    new_report(limiter, request->id, request->model)->cancel = true;
+    reply->reply_case = LIMITER__ATTACH_REPLY__REPLY_CANCEL;
+    reply->cancel = ARENA_NEW(arena, Limiter__CancelResponse);
+    limiter__cancel_response__init(reply->cancel);
 }
 
-static struct status renew(struct rpc *rpc, const void *message)
+static bool renew(struct fake_limiter *limiter, const Limiter__RenewRequest *request,
+                  struct arena *arena, Limiter__AttachReply *reply)
 {
-    const Limiter__RenewRequest *request = message;
-    struct fake_limiter *limiter = rpc_service(rpc);
     limiter->renews++;
     limiter->renew_most =
         request->n_leases > limiter->renew_most ? request->n_leases : limiter->renew_most;
-    if (limiter->hang_renew) {
-        TRY(task_sleep_ms(WAIT_MS));
-    }
-    Limiter__RenewResponse response = LIMITER__RENEW_RESPONSE__INIT;
-    response.lease_ms = 60000;
-    response.lost_ids = ARENA_ARRAY(rpc_arena(rpc), ProtobufCBinaryData, request->n_leases + 1);
+    Limiter__RenewResponse *response = ARENA_NEW(arena, Limiter__RenewResponse);
+    limiter__renew_response__init(response);
+    response->lease_ms = 60000;
+    response->lost_ids = ARENA_ARRAY(arena, ProtobufCBinaryData, request->n_leases + 1);
     for (size_t i = 0; i < request->n_leases && limiter->lose_leases; i++) {
-        response.lost_ids[response.n_lost_ids++] = request->leases[i]->id;
+        response->lost_ids[response->n_lost_ids++] = request->leases[i]->id;
     }
-    return rpc_send(rpc, &response);
+    reply->reply_case = LIMITER__ATTACH_REPLY__REPLY_RENEW;
+    reply->renew = response;
+    return !limiter->hang_renew;
+}
+
+static bool answer(struct fake_limiter *limiter, const Limiter__AttachItem *item,
+                   struct arena *arena, Limiter__AttachReply *reply) PARKS
+{
+    limiter__attach_reply__init(reply);
+    switch (item->request_case) {
+    case LIMITER__ATTACH_ITEM__REQUEST_ACQUIRE:
+        reply->id = item->acquire->id;
+        return acquire(limiter, item->acquire, arena, reply);
+    case LIMITER__ATTACH_ITEM__REQUEST_COMPLETE:
+        reply->id = item->complete->id;
+        complete(limiter, item->complete, arena, reply);
+        return true;
+    case LIMITER__ATTACH_ITEM__REQUEST_CANCEL:
+        reply->id = item->cancel->id;
+        cancel(limiter, item->cancel, arena, reply);
+        return true;
+    default:
+        return renew(limiter, item->renew, arena, reply);
+    }
+}
+
+static struct status attach(struct rpc *rpc, const void *nothing)
+{
+    struct fake_limiter *limiter = rpc_service(rpc);
+    (void)nothing;
+    TRY(rpc_stand(rpc));
+    for (;;) {
+        const void *message;
+        TRY(rpc_recv(rpc, &message));
+        if (message == NULL) {
+            return STATUS_SUCCESS;
+        }
+        const Limiter__AttachRequest *request = message;
+        CLEANUP(arena_drop) struct arena *arena = arena_new(1u << 20);
+        Limiter__AttachResponse response = LIMITER__ATTACH_RESPONSE__INIT;
+        response.replies = ARENA_ARRAY(arena, Limiter__AttachReply *, request->n_items);
+        for (size_t i = 0; i < request->n_items; i++) {
+            Limiter__AttachReply *reply = ARENA_NEW(arena, Limiter__AttachReply);
+            if (answer(limiter, request->items[i], arena, reply)) {
+                response.replies[response.n_replies++] = reply;
+            }
+        }
+        TRY(rpc_send(rpc, &response));
+    }
 }
 
 static const struct rpc_method methods[] = {
-    {"Acquire", RPC_UNARY, acquire},
+    {"Acquire", RPC_UNARY, NULL},
     {"AcquireStream", RPC_SERVER_STREAM, NULL},
-    {"Attach", RPC_BIDI, NULL},
-    {"Complete", RPC_UNARY, complete},
-    {"Renew", RPC_UNARY, renew},
-    {"Cancel", RPC_UNARY, cancel},
+    {"Attach", RPC_BIDI, attach},
+    {"Complete", RPC_UNARY, NULL},
+    {"Renew", RPC_UNARY, NULL},
+    {"Cancel", RPC_UNARY, NULL},
     {"Peek", RPC_UNARY, NULL},
     {"Dump", RPC_UNARY, NULL},
     {"SetLimits", RPC_UNARY, NULL},

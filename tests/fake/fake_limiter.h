@@ -1,6 +1,6 @@
 /*
- * fake_limiter.h -- LimiterService as a script: says what it was told to, and remembers what it was
- * told.
+ * fake_limiter.h -- LimiterService.Attach as a script: says what it was told to, and remembers what it
+ * was told.
  *
  * The n-th Acquire gets the n-th verdict, later ones the last. Loop thread; the memory is the
  * test's.

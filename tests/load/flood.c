@@ -2,12 +2,14 @@
  * flood -- offers Generate calls to many routers at a fixed rate, whether or not earlier ones have
  * ended, and says of each what its caller was told and when.
  *
- *     flood to=HOST:PORT,... rate=CALLS_A_SECOND for=MS [wait=MS] [from=TENANT:CLASS:SHARE,...]
- *           [models=NAME,...] [max=TOKENS] [thinking=TOKENS] [pad=BYTES]
+ *     flood to=HOST:PORT,... rate=CALLS_A_SECOND for=MS [wait=MS] [stay=MS]
+ *           [from=TENANT:CLASS:SHARE,...] [models=NAME,...] [max=TOKENS] [thinking=TOKENS]
+ *           [pad=BYTES]
  *
  * to: call n goes to router n modulo their number, each over one connection. wait: a caller's
- * deadline. from: whose calls they are, in which proportion; class is normal, urgent, low or
- * background. pad: so much text is added to the prompt. SIGTERM ends it early.
+ * deadline; with stay only until it is admitted, and so much longer for the answer. from: whose
+ * calls they are, in which proportion; class is normal, urgent, low or background. pad: so much
+ * text is added to the prompt. SIGTERM ends it early.
  *
  * One line of JSON a call when it has ended, times in milliseconds of CLOCK_MONOTONIC:
  *     n router tenant class due begin queued:[[at, eta, exact, reason],...] admitted tier end
@@ -62,6 +64,7 @@ struct flood {
     double rate;
     uint64_t for_ms;
     uint64_t wait_ms;
+    uint64_t stay_ms;
     uint64_t max;
     uint64_t thinking;
     const char *prompt;
@@ -172,6 +175,7 @@ static bool take_word(struct flood *f, struct span word)
            : span_eq(key, SPAN("rate"))     ? span_parse_double(word, &f->rate)
            : span_eq(key, SPAN("for"))      ? span_parse_u64(word, &f->for_ms)
            : span_eq(key, SPAN("wait"))     ? span_parse_u64(word, &f->wait_ms)
+           : span_eq(key, SPAN("stay"))     ? span_parse_u64(word, &f->stay_ms)
            : span_eq(key, SPAN("max"))      ? span_parse_u64(word, &f->max)
            : span_eq(key, SPAN("thinking")) ? span_parse_u64(word, &f->thinking)
                                             : false;
@@ -183,6 +187,8 @@ static bool take_word(struct flood *f, struct span word)
 struct call {
     struct flood *flood;
     const struct source *source;
+    struct task *task;
+    struct timer patience;
     uint64_t n;
     double due_ms;
     double begin_ms;
@@ -280,14 +286,27 @@ static struct status generate(struct call *call, struct arena *arena) PARKS
     }
 }
 
+static void patience_ends(struct timer *timer)
+{
+    struct call *call = CONTAINER_OF(timer, struct call, patience);
+    if (call->admitted_ms < 0) {
+        task_cancel(call->task, status_of(REASON_CALL_CANCELLED, NULL));
+    }
+}
+
 static void call_run(void *arg) PARKS
 {
     struct call *call = arg;
     CLEANUP(arena_drop) struct arena *arena = arena_new(CALL_ARENA);
     buf_init(&call->queued, LINE_MOST);
-    task_set_deadline(loop_now_ms(task_loop()) + call->flood->wait_ms);
+    uint64_t until_ms = loop_now_ms(task_loop()) + call->flood->wait_ms;
+    task_set_deadline(until_ms + call->flood->stay_ms);
+    call->task = task_self();
+    timer_init(&call->patience, task_loop(), patience_ends);
+    timer_start(&call->patience, until_ms);
     call->begin_ms = now_ms();
     print_call(call, generate(call, arena));
+    timer_stop(&call->patience);
     buf_clear(&call->queued);
     free(call);
 }

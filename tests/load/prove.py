@@ -9,6 +9,7 @@ import os
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import tokens  # noqa: E402
 import trouble  # noqa: E402
 import window  # noqa: E402
 
@@ -17,8 +18,15 @@ PROOFS = {
     'limiter-killed': lambda name: window.prove(name, scale=10, cycles=10,
                                                 disturb=window.kill_limiter),
     'real-time': lambda name: window.prove(name, scale=1, cycles=3),
+    'redis': lambda name: window.prove(name, scale=10, cycles=10, limiters=3, redis=True),
+    'redis-limiter-killed': lambda name: window.prove(
+        name, scale=10, cycles=10, limiters=3, redis=True, disturb=window.kill_limiter),
+    'redis-killed': lambda name: window.prove(
+        name, scale=10, cycles=10, limiters=3, redis=True, disturb=window.kill_redis),
     'leaks': trouble.leaks,
     'probe': trouble.probe,
+    'tokens-sliding': lambda name: tokens.prove(name, 'sliding_minute'),
+    'tokens-continuous': lambda name: tokens.prove(name, 'continuous'),
 }
 
 

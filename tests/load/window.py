@@ -52,6 +52,22 @@ def prove(name, scale, cycles, disturb=None, least=0.98, **options):
     return verdict
 
 
+RECONNECT = 2.0  # seconds that limiters may take to come back to a store that is there again
+
+
+def kill_redis(world, away_seconds=0.5):
+    """kill -9 of redis-server, and its return with all it had acknowledged."""
+    away = time.monotonic()
+    world.redis.kill()
+    time.sleep(away_seconds)
+    world.redis.again()
+    back = time.monotonic()
+    while time.monotonic() < back + RECONNECT and \
+            not any(call.begin > 1000 * back for call in world.arrivals()):
+        time.sleep(0.05)
+    return away, time.monotonic()
+
+
 def kill_limiter(world):
     """kill -9 of a limiter, and another on its state or store."""
     away = time.monotonic()

@@ -287,7 +287,11 @@ class World:
         while self.simulator.metric('prism_simulator_running') > 0 and time.monotonic() < until:
             time.sleep(0.05)
 
-    def faults(self, yaml):
-        request = urllib.request.Request(f'http://{self.simulator.address}/simulator/faults',
-                                         data=yaml.encode(), method='PUT')
+    def put(self, path, yaml):
+        """A plan for the simulator, which replaces the one before."""
+        request = urllib.request.Request(f'http://{self.simulator.address}{path}', method='PUT',
+                                         data=yaml.encode())
         urllib.request.urlopen(request, timeout=10).read()
+
+    def faults(self, yaml):
+        self.put('/simulator/faults', yaml)

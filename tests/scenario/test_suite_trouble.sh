@@ -45,6 +45,8 @@ fails() { ! "$@" || { echo "ended with 0"; return 1; }; }
 without_credentials() {
     (
         unset AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY
+        unset AWS_PROFILE AWS_WEB_IDENTITY_TOKEN_FILE AWS_CONTAINER_CREDENTIALS_FULL_URI
+        export HOME=$folder AWS_EC2_METADATA_DISABLED=true
         UPSTREAM=bedrock suite demo "$bin" SECURITY.md
     )
 }
@@ -57,5 +59,6 @@ ok "names that service" shows 'prism-router ended before it served'
 ok "leaves nothing then" leaves_nothing
 ok "fails without a document" fails suite demo "$bin" "$folder/none.md"
 ok "fails without credentials for Bedrock" fails without_credentials
-ok "says which it needs" shows 'AWS_ACCESS_KEY_ID'
+ok "says where it looked for them" shows 'environment: neither AWS_ACCESS_KEY_ID'
+ok "leaves nothing then either" leaves_nothing
 plan

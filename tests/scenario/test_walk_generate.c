@@ -103,6 +103,18 @@ static void walk(struct world *w, const char *faults, size_t n_callers) PARKS
     assert_true(w->good > 0);
 }
 
+/* The router's session at the limiter. */
+static void walk_session(struct world *w) PARKS
+{
+    struct fault_walk both = {"the session", {"limiter link", "limiter replies"}, run, judge, w};
+    struct fault_walk sending = {"the session", {"limiter link"}, run, judge, w};
+    struct fault_walk limiter = {"the session", {"Attach"}, run, judge, w};
+    w->failed += fault_walk_fail(&both);
+    w->failed += fault_walk_lose(&sending);
+    w->failed += fault_walk_fail(&limiter);
+    w->dropped += fault_walk_strike(&limiter, cut_limiter);
+}
+
 /* The call records on their way to the ledger. */
 static void walk_records(struct world *w) PARKS
 {
@@ -127,6 +139,7 @@ static void walk_all(bool once) PARKS
     walk(&w, "", 1);
     if (!once) {
         walk_records(&w);
+        walk_session(&w);
     }
     walk(&w, two_fail, 1);
     walk(&w, "", 2); /* one waits for the other */

@@ -1,6 +1,7 @@
 /*
  * limiter_service_bench.h -- prism-limiter's methods over real gRPC in the test's process, with a
- * clock that is moved by hand.
+ * clock that is moved by hand; its state in memory, or in a redis-server of its own whose clock is
+ * moved along.
  */
 #ifndef PRISM_TESTS_LIMITER_SERVICE_BENCH_H
 #define PRISM_TESTS_LIMITER_SERVICE_BENCH_H
@@ -9,24 +10,16 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "limiter/limiter.h"
+#include "limiter_redis_bench.h"
 #include "net/rpc_client.h"
 #include "prism/limiter/v1/limiter.pb-c.h"
 #include "task_test.h"
 
 #define LIMITER (&limiter__limiter_service__descriptor)
 
-static const struct config_row rows[] = {
-#define CONFIG(...)  CONFIG_ROW(struct limiter_config, __VA_ARGS__)
-#define CONFIG_ALIAS CONFIG_ROW_ALIAS
-/* clang-format off */
-#include "app/common.def"
-#include "limiter/config.def"
-    /* clang-format on */
-};
-
 struct bench {
     struct arena *arena;
+    struct redis_bench redis; /* with on_redis */
     struct limiter_config config;
     struct limiter *limiter;
     struct wire *wire;
@@ -43,25 +36,36 @@ static inline uint64_t clock_ms(void)
     return now_ms;
 }
 
+static inline uint64_t clock_us(void)
+{
+    return 1000 * now_ms;
+}
+
 /* The defaults, of a store that is new. */
 static inline void prepare(struct bench *b)
 {
     memset(b, 0, sizeof(*b));
     now_ms = 5000000;
     b->arena = arena_new(64u << 20);
-    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        const char *error;
-        assert_true(config_parse(&rows[i], span_str(rows[i].otherwise), b->arena,
-                                 (char *)&b->config + rows[i].offset, &error));
+    limiter_defaults(&b->config, b->arena);
+    if (on_redis) {
+        redis_bench_serve(&b->redis, &b->config);
     }
-    b->config.assume_new_store = true;
 }
 
 static inline void start(struct bench *b)
 {
     char error_text[256], address[32];
+    if (on_redis) {
+        redis_bench_connect(&b->redis);
+    }
     struct status s = limiter_new(&b->config, clock_ms, error_text, &b->limiter);
     assert_status_ok(s);
+    if (on_redis) {
+        redis_bench_move(&b->redis, now_ms, b->arena);
+        redis_bench_take_clock(b->limiter, clock_us, b->arena);
+        assert_status_ok(home_redis_first(b->limiter->redis));
+    }
     b->service = (struct rpc_service){LIMITER, limiter_methods, limiter_n_methods, b->limiter};
     b->wire = wire_start(task_loop());
     const struct rpc_server_options options = {
@@ -78,6 +82,7 @@ static inline void halt(struct bench *b)
     rpc_server_stop(b->server, 1000);
     wire_stop(b->wire);
     limiter_free(b->limiter);
+    redis_free(b->redis.client);
     metric_reset_all();
 }
 
@@ -86,6 +91,9 @@ static inline void stop(struct bench *b)
     halt(b);
     if (b->policy[0] != '\0') {
         unlink(b->policy);
+    }
+    if (on_redis) {
+        redis_server_stop(&b->redis.server);
     }
     arena_free(b->arena);
 }
@@ -103,6 +111,9 @@ static inline void write_policy(struct bench *b, const char *text)
 static inline void *call(struct bench *b, const char *method, const void *request)
 {
     void *reply;
+    if (on_redis) {
+        redis_bench_move(&b->redis, now_ms, b->arena);
+    }
     struct status s = rpc_call(b->channel, LIMITER, method, request, b->arena, &reply);
     assert_status_ok(s);
     return reply;
@@ -111,6 +122,9 @@ static inline void *call(struct bench *b, const char *method, const void *reques
 static inline struct status call_fails(struct bench *b, const char *method, const void *request)
 {
     void *reply;
+    if (on_redis) {
+        redis_bench_move(&b->redis, now_ms, b->arena);
+    }
     struct status s = rpc_call(b->channel, LIMITER, method, request, b->arena, &reply);
     assert_false(status_ok(s));
     return s;

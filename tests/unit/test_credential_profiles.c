@@ -7,9 +7,8 @@
 
 #include "aws_world.h"
 
-#define KEYS(key)                                                                                  \
-    "aws_access_key_id = " key "\naws_secret_access_key=" key "-secret/+=\n"
-#define ROLE "role_arn = arn:aws:iam::123456789012:role/prism\n"
+#define KEYS(key) "aws_access_key_id = " key "\naws_secret_access_key=" key "-secret/+=\n"
+#define ROLE      "role_arn = arn:aws:iam::123456789012:role/prism\n"
 
 static const struct profile_case {
     const char *name;
@@ -29,8 +28,7 @@ static const struct profile_case {
     {"a profile of the other file", NULL, "[x]\n" KEYS("a") "[dev]\n" KEYS("b"), "dev", .key = "b"},
     {"an editor's marks", NULL,
      "\xEF\xBB\xBF[default]\r\naws_access_key_id = k\r\naws_secret_access_key = s\r\n", .key = "k"},
-    {"comments",
-     NULL,
+    {"comments", NULL,
      "# one\n; two\n[default] # three\n\n" KEYS("k") "  # four\naws_session_token = t ; five\n",
      .key = "k"},
     {"nested settings are passed over",
@@ -39,8 +37,8 @@ static const struct profile_case {
     {"all indented", NULL, "[default]\n  aws_access_key_id = k\n  aws_secret_access_key = s\n",
      .key = "k"},
     {"capitals", NULL, "[default]\nAWS_Access_Key_ID = k\nAws_Secret_Access_Key = s\n", .key = "k"},
-    {"no line end at the end", NULL,
-     "[default]\naws_access_key_id = k\naws_secret_access_key = s", .key = "k"},
+    {"no line end at the end", NULL, "[default]\naws_access_key_id = k\naws_secret_access_key = s",
+     .key = "k"},
 
     {"no files", NULL, NULL, .found = SOURCE_NOTHING, .words = "there is neither"},
     {"empty files", "", "", .found = SOURCE_NOTHING, .words = "\"default\" has no keys"},
@@ -62,8 +60,8 @@ static const struct profile_case {
      .words = "SSO"},
     {"a role without keys", "[default]\n" ROLE, NULL, .found = SOURCE_BROKEN,
      .words = "neither source_profile nor"},
-    {"a role and MFA", "[default]\n" ROLE "source_profile = b\nmfa_serial = x\n[profile b]\n",
-     NULL, .found = SOURCE_BROKEN, .words = "MFA"},
+    {"a role and MFA", "[default]\n" ROLE "source_profile = b\nmfa_serial = x\n[profile b]\n", NULL,
+     .found = SOURCE_BROKEN, .words = "MFA"},
     {"a source that is not there", "[default]\n" ROLE "source_profile = b\n", NULL,
      .found = SOURCE_BROKEN, .words = "\"b\" is in neither file"},
     {"a circle",
@@ -94,10 +92,10 @@ task_test_real(files_as_people_leave_them)
         put_files(&w, c->config, c->credentials);
         aws_world_set("AWS_PROFILE", c->profile);
         struct aws_found found = aws_world_look(&w, source_find);
-        bool right = c->key != NULL
-                         ? found.found == SOURCE_KEYS &&
-                               span_eq(found.values.access_key, span_str(c->key))
-                         : found.found == c->found && strstr(found.why, c->words) != NULL;
+        bool right =
+            c->key != NULL
+                ? found.found == SOURCE_KEYS && span_eq(found.values.access_key, span_str(c->key))
+                : found.found == c->found && strstr(found.why, c->words) != NULL;
         if (!right || strstr(found.why, "-secret") != NULL || strstr(found.why, "nonsense")) {
             fail_msg("%s: %d, %s", c->name, (int)found.found, found.why);
         }

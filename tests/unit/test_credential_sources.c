@@ -99,17 +99,13 @@ static const struct imds_case {
     {"token refused", .forgets = true, .found = SOURCE_LATER, .words = "no role: HTTP 401"},
     {"no role", .role = "", .found = SOURCE_NOTHING, .words = "no role is attached"},
     {"keys refused", .code = 500, .found = SOURCE_LATER, .words = "no keys: HTTP 500"},
-    {"says so",
-     .body = "{\"Code\":\"AssumeRoleUnauthorizedAccess\",\"Message\":\"trust\"}",
-     .found = SOURCE_LATER,
-     .words = "AssumeRoleUnauthorizedAccess trust"},
+    {"says so", .body = "{\"Code\":\"AssumeRoleUnauthorizedAccess\",\"Message\":\"trust\"}",
+     .found = SOURCE_LATER, .words = "AssumeRoleUnauthorizedAccess trust"},
     {"no JSON", .body = "<html>", .found = SOURCE_LATER, .words = "no JSON object"},
     {"no keys", .body = "{\"Code\":\"Success\"}", .found = SOURCE_LATER, .words = "AccessKeyId"},
     {"no time", .expiration = "soon", .found = SOURCE_LATER, .words = "Expiration"},
-    {"a key with a line end",
-     .body = "{\"AccessKeyId\":\"a\\nb\",\"SecretAccessKey\":\"c\"}",
-     .found = SOURCE_LATER,
-     .words = "control"},
+    {"a key with a line end", .body = "{\"AccessKeyId\":\"a\\nb\",\"SecretAccessKey\":\"c\"}",
+     .found = SOURCE_LATER, .words = "control"},
 };
 
 task_test_real(instance_metadata_that_does_not_give)
@@ -275,7 +271,8 @@ task_test_real(a_container_that_does_not_give)
     aws_world_stop(&w);
 }
 
-/* --- web identity ------------------------------------------------------------------------------ */
+/* --- web identity ------------------------------------------------------------------------------
+ */
 
 static void set_web_identity(struct aws_world *w, const char *token)
 {
@@ -363,7 +360,8 @@ task_test_real(a_web_identity_that_is_refused)
     aws_world_stop(&w);
 }
 
-/* --- nothing ----------------------------------------------------------------------------------- */
+/* --- nothing -----------------------------------------------------------------------------------
+ */
 
 task_test_real(without_any_source_all_are_named)
 {

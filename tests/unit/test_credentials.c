@@ -47,8 +47,8 @@ static void told(void *arg, const struct credentials_news *news)
 static struct credentials *start(const char *key, uint64_t lives_ms)
 {
     script = (struct script){.key = key, .lives_ms = lives_ms};
-    return credentials_found_by(
-        task_loop(), &(struct credentials_options){.told = told, .arg = &script}, find);
+    return credentials_found_by(task_loop(),
+                                &(struct credentials_options){.told = told, .arg = &script}, find);
 }
 
 static struct status get(struct credentials *c, char out[64], uint64_t *serial) PARKS

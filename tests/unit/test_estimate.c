@@ -132,9 +132,13 @@ static struct sample sample_answer(const struct json *response)
     return s;
 }
 
+#define SAMPLES_MOST 64
+
 struct tally {
     size_t n;
     double error;
+    uint64_t estimated[SAMPLES_MOST];
+    uint64_t used[SAMPLES_MOST];
 };
 
 static void compare(struct tally *tally, const char *what, struct sample s, uint64_t used)
@@ -143,7 +147,9 @@ static void compare(struct tally *tally, const char *what, struct sample s, uint
         return;
     }
     double ratio = (double)s.estimated / (double)used;
-    tally->n++;
+    assert_true(tally->n < SAMPLES_MOST);
+    tally->estimated[tally->n] = s.estimated;
+    tally->used[tally->n++] = used;
     tally->error += fabs(ratio - 1);
     if (used > 50 && (ratio > 2.5 || ratio < 1 / 2.5)) {
         print_error("%s: %lu estimated, %lu used\n", what, (unsigned long)s.estimated,
@@ -163,6 +169,37 @@ static struct json *json_file(struct arena *arena, const char *root, struct span
 {
     const char *path = arena_printf(arena, "%s/%.*s/%s", root, (int)folder.len, folder.at, name);
     return json_parse(harness_read(arena, path), NULL);
+}
+
+static double off(uint64_t estimated, uint64_t used)
+{
+    return fabs((double)estimated / (double)used - 1);
+}
+
+/* Each request after a lesson from all the others, each of which was seen a few times; estimates
+ * as if the tokenizer were taken for one that makes so many tokens of a thousand. */
+static void check_lessons(const struct tally *t, uint32_t per_mille)
+{
+    double before = 0, after = 0;
+    for (size_t i = 0; i < t->n; i++) {
+        struct estimate_lesson lesson = {0};
+        for (size_t k = 0; k < 5 * t->n; k++) {
+            size_t other = k % t->n;
+            if (other != i) {
+                estimate_learn(&lesson, t->estimated[other] * per_mille / 1000, t->used[other]);
+            }
+        }
+        uint64_t estimated = t->estimated[i] * per_mille / 1000;
+        before += off(estimated, t->used[i]);
+        after += off(estimate_correct(&lesson, estimated), t->used[i]);
+    }
+    before *= 100 / (double)t->n;
+    after *= 100 / (double)t->n;
+    print_message("# estimate of %zu requests, tokenizer taken for %u per mille: off by %.1f %% "
+                  "before its lesson, %.1f %% after it\n",
+                  t->n, per_mille, before, after);
+    assert_true(after < before || after < 10);
+    assert_true(after < 12);
 }
 
 static void test_recorded_usage_is_met(void **state)
@@ -196,8 +233,44 @@ static void test_recorded_usage_is_met(void **state)
         100 * requests.error / (double)requests.n, requests.n,
         100 * answers.error / (double)answers.n, answers.n);
     harness_ran("estimate", requests.n + answers.n, 31);
+    static const uint32_t tokenizers[] = {1000, 1350, 700};
+    for (size_t i = 0; i < ARRAY_LEN(tokenizers); i++) {
+        check_lessons(&requests, tokenizers[i]);
+    }
     assert_true(requests.error / (double)requests.n < 0.35);
     assert_true(answers.error / (double)answers.n < 0.35);
+}
+
+static void test_lessons_are_bounded_and_fade(void **state)
+{
+    (void)state;
+    struct estimate_lesson lesson = {0};
+    assert_int_equal(estimate_correct(&lesson, 1234), 1234);
+    estimate_learn(&lesson, 10, 20); /* a small one proves little */
+    assert_in_range(estimate_correct(&lesson, 1000), 1001, 1100);
+    for (int i = 0; i < 500; i++) {
+        estimate_learn(&lesson, 1000, 1500);
+    }
+    assert_in_range(estimate_correct(&lesson, 1000), 1480, 1500);
+    for (int i = 0; i < 500; i++) { /* the model has changed */
+        estimate_learn(&lesson, 1000, 800);
+    }
+    assert_in_range(estimate_correct(&lesson, 1000), 800, 810);
+    struct estimate_lesson same = lesson;
+    estimate_learn(&lesson, 1000, 8001); /* of something that is no text */
+    estimate_learn(&lesson, 8001, 1000);
+    estimate_learn(&lesson, 0, 5);
+    estimate_learn(&lesson, 5, 0);
+    assert_memory_equal(&lesson, &same, sizeof(lesson));
+    for (int i = 0; i < 500; i++) {
+        estimate_learn(&lesson, 100000, 799999);
+    }
+    assert_int_equal(estimate_correct(&lesson, 1000), 4000);
+    for (int i = 0; i < 2000; i++) {
+        estimate_learn(&lesson, 799999, 100000);
+    }
+    assert_int_equal(estimate_correct(&lesson, 1000), 250);
+    assert_true(estimate_correct(&(struct estimate_lesson){0}, UINT64_MAX) == UINT64_MAX);
 }
 
 /* --- charges ---------------------------------------------------------------------------------- */
@@ -269,6 +342,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_words_digits_marks_and_scripts_are_weighed_apart),
     cmocka_unit_test(test_a_tokenizer_scales_the_estimate),
     cmocka_unit_test(test_recorded_usage_is_met),
+    cmocka_unit_test(test_lessons_are_bounded_and_fade),
     cmocka_unit_test(test_models_are_charged_by_their_burn),
     cmocka_unit_test(test_cached_tokens_count_where_the_provider_counts_them),
     cmocka_unit_test(test_pools_count_everything_once),

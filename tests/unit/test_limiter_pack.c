@@ -160,6 +160,29 @@ static void test_what_is_cut_or_longer_is_refused(void **state)
     }
 }
 
+static void test_an_older_form_knows_no_writers(void **state)
+{
+    (void)state;
+    uint8_t bytes[PACK_RESOURCE_MOST];
+    fill_resource(ENGINE_WINDOW_LOG);
+    resource.kind = ENGINE_POOL;
+    resource.began_ms = 55;
+    resource.n_writers = ENGINE_WRITERS_MOST;
+    for (uint32_t i = 0; i < ENGINE_WRITERS_MOST; i++) {
+        resource.writers[i] = (struct engine_writer){i + 1, 2 * i, 3 * i, 4 * i};
+    }
+    size_t len = pack_resource(&resource, bytes);
+    assert_true(unpack_resource(span_of(bytes, len), &other));
+    assert_int_equal(other.began_ms, 55);
+    assert_int_equal(other.n_writers, ENGINE_WRITERS_MOST);
+    assert_memory_equal(other.writers, resource.writers, sizeof(other.writers));
+    bytes[24] = 1;
+    len -= 8 + 1 + ENGINE_WRITERS_MOST * 24;
+    assert_true(unpack_resource(span_of(bytes, len), &other));
+    assert_int_equal(other.fence, 66);
+    assert_int_equal(other.n_writers, 0);
+}
+
 static void test_another_form_is_refused(void **state)
 {
     (void)state;
@@ -168,7 +191,7 @@ static void test_another_form_is_refused(void **state)
     size_t len = pack_resource(&resource, bytes);
     for (unsigned form = 0; form < 256; form++) {
         bytes[24] = (uint8_t)form;
-        assert_int_equal(unpack_resource(span_of(bytes, len), &other), form == 1);
+        assert_int_equal(unpack_resource(span_of(bytes, len), &other), form == 1 || form == 2);
     }
 }
 
@@ -223,6 +246,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_the_date_is_not_kept),
     cmocka_unit_test(test_records_come_back_as_they_were),
     cmocka_unit_test(test_what_is_cut_or_longer_is_refused),
+    cmocka_unit_test(test_an_older_form_knows_no_writers),
     cmocka_unit_test(test_another_form_is_refused),
     cmocka_unit_test(test_whatever_is_read_can_be_used),
 };

@@ -14,7 +14,7 @@ static void prepare_with_state(struct bench *b)
     assert_non_null(mkdtemp(folder));
     snprintf(state_path, sizeof(state_path), "%s/" STATE_FILE_NAME, folder);
     snprintf(copy_path, sizeof(copy_path), "%s/copy", folder);
-    b->config.state_dir = folder;
+    b->config.state_dir = on_redis ? "" : folder;
     b->config.records = 1024;
 }
 
@@ -115,7 +115,7 @@ task_test_real(who_follows_knows_everything)
     assert_int_equal(after->remaining->tokens, before->remaining->tokens);
     assert_int_equal(after->live_leases, 1);
     assert_int_equal(after->epoch, before->epoch);
-    assert_int_equal(after->seq, before->seq);
+    assert_int_equal(after->seq, before->seq + on_redis); /* there every step writes it */
     assert_int_equal(peek(&b, "sonnet-5")->state, LIMITER__RESOURCE_STATE__RESOURCE_STATE_COOLDOWN);
     assert_int_equal(peek(&b, "sonnet-5")->state_ms, cool_until - now_ms);
     assert_int_equal(peek(&b, "haiku-4.5")->state, LIMITER__RESOURCE_STATE__RESOURCE_STATE_GONE);
@@ -400,7 +400,7 @@ task_test_real(a_renewal_tells_of_grants_that_are_forgotten)
     assert_int_equal(peek(&b, "suite")->epoch, epoch);
     assert_int_equal(peek(&b, "suite")->live_leases, 1);
     assert_int_equal(renew(&b, leases, 2), 0);
-    assert_closed(&b, "amnesia", "a router holds a grant that is not known here");
+    assert_closed(&b, "amnesia", "grants were made that are not known here");
     assert_true(peek(&b, "suite")->epoch != epoch);
     assert_int_equal(peek(&b, "suite")->live_leases, 3);
     assert_int_equal(renew(&b, leases, 2), 0); /* once is enough */
@@ -428,7 +428,8 @@ task_test_real(many_leases_are_renewed_in_several_steps)
     now_ms += 10000;
     uint64_t seq = peek(&b, "suite")->seq;
     assert_int_equal(renew(&b, leases, ARRAY_LEN(leases)), 36);
-    assert_int_equal(peek(&b, "suite")->seq, seq + 2);
+    /* Of 32 leases each; in Redis as many at once as a script can name. */
+    assert_int_equal(peek(&b, "suite")->seq, seq + (on_redis ? 1 : 2));
     now_ms += 10000;
     follow(&b);
     assert_int_equal(peek(&b, "suite")->live_leases, 64);
@@ -609,7 +610,7 @@ task_test_real(a_model_retires_while_the_limiter_runs)
 }
 
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(who_follows_knows_everything),
+    ON_BOTH_HOMES(who_follows_knows_everything),
     cmocka_unit_test(config_that_changed_is_taken_in_and_orders_stay),
     cmocka_unit_test(a_model_that_left_the_catalogue_leaves_its_records),
     cmocka_unit_test(test_a_second_one_is_refused),
@@ -618,12 +619,12 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(after_another_boot_only_what_was_said_is_kept),
     cmocka_unit_test(leases_are_registered_again_while_closed),
     cmocka_unit_test(a_renewal_tells_of_grants_that_are_forgotten),
-    cmocka_unit_test(many_leases_are_renewed_in_several_steps),
-    cmocka_unit_test(progress_beyond_the_reservation_counts_at_once),
-    cmocka_unit_test(limits_can_be_set),
-    cmocka_unit_test(resources_are_closed_and_opened_again),
-    cmocka_unit_test(a_breaker_can_be_closed_by_hand),
-    cmocka_unit_test(a_model_retires_while_the_limiter_runs),
+    ON_BOTH_HOMES(many_leases_are_renewed_in_several_steps),
+    ON_BOTH_HOMES(progress_beyond_the_reservation_counts_at_once),
+    ON_BOTH_HOMES(limits_can_be_set),
+    ON_BOTH_HOMES(resources_are_closed_and_opened_again),
+    ON_BOTH_HOMES(a_breaker_can_be_closed_by_hand),
+    ON_BOTH_HOMES(a_model_retires_while_the_limiter_runs),
 };
 
 HARNESS_MAIN(tests)

@@ -397,15 +397,15 @@ static void test_policies_that_are_wrong_are_refused_by_line(void **state)
 }
 
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(a_call_is_granted_and_settled),
-    cmocka_unit_test(a_full_pool_says_when_and_never_spills),
-    cmocka_unit_test(a_throttled_model_is_passed_over),
-    cmocka_unit_test(tenants_have_pools_where_the_policy_says_so),
-    cmocka_unit_test(ids_sessions_and_leases),
-    cmocka_unit_test(answers_that_were_seen_predict_the_next),
-    cmocka_unit_test(looking_changes_nothing),
-    cmocka_unit_test(after_a_start_nothing_is_granted_for_a_time),
-    cmocka_unit_test(malformed_requests_are_refused_by_field),
+    ON_BOTH_HOMES(a_call_is_granted_and_settled),
+    ON_BOTH_HOMES(a_full_pool_says_when_and_never_spills),
+    ON_BOTH_HOMES(a_throttled_model_is_passed_over),
+    ON_BOTH_HOMES(tenants_have_pools_where_the_policy_says_so),
+    ON_BOTH_HOMES(ids_sessions_and_leases),
+    ON_BOTH_HOMES(answers_that_were_seen_predict_the_next),
+    ON_BOTH_HOMES(looking_changes_nothing),
+    ON_BOTH_HOMES(after_a_start_nothing_is_granted_for_a_time),
+    ON_BOTH_HOMES(malformed_requests_are_refused_by_field),
     cmocka_unit_test(full_tables_answer_that_they_are),
     cmocka_unit_test(test_policies_that_are_wrong_are_refused_by_line),
 };

@@ -67,8 +67,7 @@ static const struct fake_reply *judge(void *arg, struct http_exchange *exchange)
     struct sigv4_check_keys keys = {
         .access_key = span_str(arena_printf(arena, "AKID-%llu", (unsigned long long)n)),
         .secret_key = span_str(arena_printf(arena, "secret-%llu", (unsigned long long)n))};
-    struct refusal refusal =
-        sigv4_check(&request, &keys, clock_wall_ms() / 1000, arena, &region);
+    struct refusal refusal = sigv4_check(&request, &keys, clock_wall_ms() / 1000, arena, &region);
     if (refusal.code != 0) {
         fail_msg("%s: %s", refusal.error, refusal.message);
     }
@@ -85,9 +84,8 @@ static void use_credentials(struct router_fixture *f, struct credentials *creden
     bedrock_free(f->router.bedrock);
     credentials_free(f->router.credentials);
     f->router.credentials = credentials;
-    f->router.bedrock = bedrock_new(&(struct bedrock_options){.http = f->router.http,
-                                                              .credentials = credentials,
-                                                              .endpoint = f->bedrock.url});
+    f->router.bedrock = bedrock_new(&(struct bedrock_options){
+        .http = f->router.http, .credentials = credentials, .endpoint = f->bedrock.url});
 }
 
 static void start(struct world *w, uint64_t lives_ms)
@@ -106,9 +104,8 @@ static void start(struct world *w, uint64_t lives_ms)
     hello = (struct fake_reply){.events = router_fixture_events(&w->f, HELLO, NULL)};
     w->f.bedrock.replies = &hello;
     w->f.bedrock.n_replies = 1;
-    use_credentials(&w->f,
-                    credentials_new(task_loop(), &(struct credentials_options){
-                                                     .http = w->f.router.http}));
+    use_credentials(&w->f, credentials_new(task_loop(), &(struct credentials_options){
+                                                            .http = w->f.router.http}));
 }
 
 static void stop(struct world *w) PARKS
@@ -228,9 +225,8 @@ task_test_real(without_credentials_nothing_is_sent_and_all_sources_are_named)
     expect_served(&w);
     aws_world_set("AWS_CONTAINER_CREDENTIALS_FULL_URI", NULL);
     aws_world_set("AWS_EC2_METADATA_DISABLED", "true");
-    use_credentials(&w.f,
-                    credentials_new(task_loop(), &(struct credentials_options){
-                                                     .http = w.f.router.http}));
+    use_credentials(
+        &w.f, credentials_new(task_loop(), &(struct credentials_options){.http = w.f.router.http}));
     struct status s = router_fixture_generate(&w.f);
     assert_status(s, REASON_CREDENTIALS_MISSING);
     assert_int_equal(s.code, STATUS_UNAUTHENTICATED);
@@ -241,9 +237,8 @@ task_test_real(without_credentials_nothing_is_sent_and_all_sources_are_named)
     w.f.limiter.reports[1].outcome = LIMITER__OUTCOME__OUTCOME_OK;
 
     aws_world_set("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://127.0.0.1:1/");
-    use_credentials(&w.f,
-                    credentials_new(task_loop(), &(struct credentials_options){
-                                                     .http = w.f.router.http}));
+    use_credentials(
+        &w.f, credentials_new(task_loop(), &(struct credentials_options){.http = w.f.router.http}));
     assert_status(router_fixture_generate(&w.f), REASON_CREDENTIALS_UNAVAILABLE);
     fake_limiter_wait(&w.f.limiter, 3);
     w.f.limiter.reports[2].outcome = LIMITER__OUTCOME__OUTCOME_OK;

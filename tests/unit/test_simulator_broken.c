@@ -112,7 +112,7 @@ task_test_real(every_refusal_is_understood)
         {"{action: status, code: 424}", 424, REASON_TIER_FAILED},
         {"{action: status, code: 424, kind: stream_error}", 424, REASON_TIER_STREAM_BROKEN},
         {"{action: status, code: 429}", 429, REASON_TIER_THROTTLED},
-        {"{action: status, code: 429, kind: requests}", 429, REASON_TIER_THROTTLED},
+        {"{action: status, code: 429, kind: requests}", 429, REASON_TIER_THROTTLED_REQUESTS},
         {"{action: status, code: 429, kind: day}", 429, REASON_TIER_THROTTLED_DAILY},
         {"{action: status, code: 429, kind: not_ready}", 429, REASON_TIER_NOT_READY},
         {"{action: status, code: 500}", 500, REASON_TIER_FAILED},

@@ -39,7 +39,9 @@ What is in the ConfigMap of a component: its options, and the files that they na
 {{- $_ := set $own "ledger" ($address.analyzer | default "") }}
 {{- with $address.simulator }}{{ $_ := set $own "bedrock_endpoint" (printf "http://%s" .) }}{{ end }}
 {{- else if eq .name "limiter" }}
+{{- if ne (toString $values.limiter.config.store) "redis" }}
 {{- with $values.limiter.stateDir }}{{ $_ := set $own "state_dir" . }}{{ end }}
+{{- end }}
 {{- /* Nothing was granted to a provider that is none: no need to wait a window. */}}
 {{- if $address.simulator }}{{ $_ := set $own "assume_new_store" true }}{{ end }}
 {{- end }}

@@ -1,0 +1,409 @@
+/* A step, from the asks that wait to the answers they get. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "limiter/home_redis.h"
+
+#define FRESH_MS    1000  /* of a copy that may refuse by itself */
+#define COMPARE_MS  1000  /* the suite, when nobody asks */
+#define SIGN_MS     20000 /* our row of it, then too */
+#define MISSES_MOST 3     /* before it is one try a second */
+#define REST_MS     1000
+#define TRIES_HASTY 8 /* before there is time between them */
+#define RETRY_MS    1000
+#define UNTAKEN_MS  10 /* between tries that the server does not take */
+
+/* Reasons that hold until the time they tell, whatever others do. */
+#define LASTING                                                                                    \
+    (1u << ENGINE_REASON_COOLDOWN | 1u << ENGINE_REASON_BREAKER_OPEN |                             \
+     1u << ENGINE_REASON_REQUESTS | 1u << ENGINE_REASON_PACED)
+
+/* --- asks --------------------------------------------------------------------------------------
+ */
+
+void home_redis_end(struct ask *ask, struct status s)
+{
+    ask->status = s;
+    op_done(&ask->decided, STATUS_SUCCESS);
+}
+
+static void leave(struct home_redis *home, struct ask *ask)
+{
+    list_remove(&ask->link);
+    home->step.n_asks--;
+}
+
+static void answer(struct home_redis *home, struct ask *ask)
+{
+    leave(home, ask);
+    ask->now_ms = home->step.now_ms;
+    ask->waited_ms = home->limiter->clock_ms() - ask->asked_ms;
+    ask->answer(home->limiter, ask);
+    home_redis_end(ask, STATUS_SUCCESS);
+}
+
+static void answer_all(struct home_redis *home)
+{
+    METRIC_ADD(home->limiter->metrics.store_decisions_total, (double)home->step.n_asks);
+    LIST_EACH (it, &home->step.asks) {
+        answer(home, CONTAINER_OF(it, struct ask, link));
+    }
+}
+
+static struct status cannot(struct ask *ask, struct status why)
+{
+    return status_retry(REASON_STORE_FAILED, RETRY_MS,
+                        arena_printf(ask->arena, "nothing can be decided: %s", status_text(why)));
+}
+
+static void fail_all(struct list *asks, struct status why)
+{
+    struct list *first;
+    while ((first = list_pop_front(asks)) != NULL) {
+        struct ask *ask = CONTAINER_OF(first, struct ask, link);
+        home_redis_end(ask, cannot(ask, why));
+    }
+}
+
+static void fail_step(struct home_redis *home, struct status why)
+{
+    fail_all(&home->step.asks, why);
+    home->step.n_asks = 0;
+}
+
+/* Those whose time is over; whether there were any. */
+static bool fail_late(struct home_redis *home, struct status why)
+{
+    uint64_t now_ms = home->limiter->clock_ms();
+    size_t before = home->step.n_asks;
+    LIST_EACH (it, &home->step.asks) {
+        struct ask *ask = CONTAINER_OF(it, struct ask, link);
+        if (ask->asked_ms + BUDGET_MS <= now_ms) {
+            leave(home, ask);
+            home_redis_end(ask, cannot(ask, why));
+        }
+    }
+    return home->step.n_asks < before;
+}
+
+/* --- gathering ---------------------------------------------------------------------------------
+ */
+
+/* Into the step, if there is room for what it touches. False: the step is full. */
+static bool join(struct home_redis *home, struct ask *ask, struct list *back)
+{
+    struct step *step = &home->step;
+    struct status s = ask->find(home->limiter, ask, step->n_asks == 0);
+    bool full = status_ok(s) ? !home_redis_name(home, ask, true) : s.reason == REASON_OVERLOADED;
+    if (full && step->n_asks > 0) {
+        list_push_front(back, &ask->link);
+        return false;
+    }
+    if (!status_ok(s)) {
+        home_redis_end(ask, s);
+        return true;
+    }
+    list_push_back(&step->asks, &ask->link);
+    step->n_asks++;
+    return true;
+}
+
+/* Those in hand look again for what they name; others join. */
+static void gather(struct home_redis *home)
+{
+    struct step *step = &home->step;
+    struct list *first, again;
+    bool room = true;
+    list_init(&again);
+    while ((first = list_pop_front(&step->asks)) != NULL) {
+        list_push_back(&again, first);
+    }
+    step->n_asks = 0;
+    home_redis_name_none(home);
+    while (room && (first = list_pop_front(&again)) != NULL) {
+        room = join(home, CONTAINER_OF(first, struct ask, link), &again);
+    }
+    while ((first = again.prev) != &again) { /* they have become too many */
+        list_remove(first);
+        list_push_front(&home->queue, first);
+    }
+    while (room && !step->checked && step->n_asks < STEP_ASKS &&
+           (first = list_pop_front(&home->queue)) != NULL) {
+        room = join(home, CONTAINER_OF(first, struct ask, link), &home->queue);
+    }
+}
+
+/* --- deciding ----------------------------------------------------------------------------------
+ */
+
+static bool wrote(const struct step *step)
+{
+    for (size_t i = 0; i < step->n_keys; i++) {
+        const struct step_key *key = &step->keys[i];
+        const struct engine_header *header =
+            key->record != NULL ? &key->record->record.header : &key->resource->header;
+        if (header->stamp == step->stamp) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool sign_due(const struct home_redis *home)
+{
+    return home->own_step != 0 && home_redis_now_ms(home) >= home->own_ms + SIGN_MS;
+}
+
+/* On the copy. False: there are too many limiters for another one to write. */
+static bool decide(struct home_redis *home)
+{
+    struct limiter *limiter = home->limiter;
+    struct step *step = &home->step;
+    size_t n = 0;
+    step->stamp = ++limiter->stamp;
+    step->losing = home->loss != ENGINE_LOSS_NONE;
+    if (step->losing) {
+        limiter_losing(limiter, home->loss, home->lose);
+        step->events[n++] = (struct engine_event){.order = home->lose};
+    }
+    LIST_EACH (it, &step->asks) {
+        if (!step->losing) {
+            step->events[n++] = CONTAINER_OF(it, struct ask, link)->event;
+        }
+    }
+    uint64_t now_ms = home_redis_now_ms(home);
+    step->now_ms =
+        n > 0 ? engine_step(&limiter->policy->rules, now_ms, step->stamp, step->events, n) : now_ms;
+    home_redis_name_none(home);
+    LIST_EACH (it, &step->asks) {
+        bool named =
+            step->losing || home_redis_name(home, CONTAINER_OF(it, struct ask, link), false);
+        check(named); /* no more than before */
+    }
+    step->writes = wrote(step) || (n == 0 && sign_due(home));
+    return !step->writes ||
+           engine_writers_sign(limiter->suite, step->stamp, step->now_ms, step->n_asks > 0);
+}
+
+static bool lasts(const struct home_redis *home, const struct engine_judgement *j)
+{
+    const struct known *known =
+        &home->resources[store_resource_slot(home->limiter->store, j->resource)];
+    return (j->reasons & ~LASTING) == 0 && known->read &&
+           home->limiter->clock_ms() - known->read_ms <= FRESH_MS &&
+           j->resource->header.stamp != home->step.stamp;
+}
+
+/* A refusal that only time ends needs nobody's word. */
+static bool may_refuse(const struct home_redis *home, const struct engine_acquire *acquire)
+{
+    const struct engine_verdict *verdict = acquire->verdict;
+    bool may = !verdict->granted && !verdict->cancelled && verdict->n_judged > 0;
+    for (size_t i = 0; may && i < verdict->n_judged; i++) {
+        may = lasts(home, &verdict->judged[i]);
+    }
+    return may;
+}
+
+static void answer_fresh(struct home_redis *home)
+{
+    LIST_EACH (it, &home->step.asks) {
+        struct ask *ask = CONTAINER_OF(it, struct ask, link);
+        if (!home->step.losing && ask->event.acquire != NULL &&
+            may_refuse(home, ask->event.acquire)) {
+            METRIC_ADD(home->limiter->metrics.store_fresh_total, 1);
+            answer(home, ask);
+        }
+    }
+}
+
+static bool contradicted(const struct home_redis *home)
+{
+    bool found = false;
+    LIST_EACH (it, &home->step.asks) {
+        const struct engine_renew *renew = CONTAINER_OF(it, struct ask, link)->event.renew;
+        found = found || (renew != NULL && renew->amnesia);
+    }
+    return found && !home->step.losing;
+}
+
+/* --- trying ------------------------------------------------------------------------------------
+ */
+
+static void missed(struct home_redis *home)
+{
+    home->misses++;
+    home->miss_ms = loop_now_ms(home->loop);
+    if (home->misses >= MISSES_MOST) {
+        limiter_set_ready(home->limiter, false, "Redis does not answer");
+    }
+}
+
+/* Another try may be worth it. False: nobody is left who would wait for it. */
+static bool go_on(struct home_redis *home, struct status why)
+{
+    bool late = fail_late(home, why);
+    if (late || home->step.n_asks == 0) {
+        missed(home);
+    }
+    if (home->step.n_asks == 0 || home->misses >= MISSES_MOST ||
+        why.reason == REASON_STORE_CORRUPT) {
+        fail_step(home, why);
+        return false;
+    }
+    const struct ask *oldest = CONTAINER_OF(home->step.asks.next, struct ask, link);
+    uint64_t left_ms = oldest->asked_ms + BUDGET_MS - home->limiter->clock_ms();
+    struct status s = redis_wait_ready(home->redis, loop_now_ms(home->loop) + left_ms);
+    if (status_ok(s)) {
+        s = task_sleep_ms(UNTAKEN_MS);
+    }
+    return true;
+}
+
+/* A reply was lost: what became of the step is written in our row of the suite. */
+static bool was_kept(struct home_redis *home, bool *known)
+{
+    uint64_t until_ms = loop_now_ms(home->loop) + BUDGET_MS;
+    const struct step *step = &home->step;
+    struct status why;
+    *known = false;
+    while (!*known && loop_now_ms(home->loop) < until_ms) {
+        struct status s = redis_wait_ready(home->redis, until_ms);
+        *known = status_ok(s) && home_redis_send(home, true, &why) == TRIP_AGED;
+        if (!*known) {
+            s = task_sleep_ms(UNTAKEN_MS);
+        }
+    }
+    const struct engine_writer *row =
+        engine_writers_find(home->limiter->suite, (uint32_t)(step->stamp >> 32));
+    return *known && row != NULL && row->step >= (uint32_t)step->stamp;
+}
+
+/* True: try again. */
+static bool resolve(struct home_redis *home, struct status why)
+{
+    bool known, losing = home->step.losing;
+    bool kept = was_kept(home, &known);
+    METRIC_ADD(home->limiter->metrics.store_lost_replies_total, 1,
+               kept    ? "kept"
+               : known ? "not_kept"
+                       : "unknown");
+    if (kept && !losing) {
+        METRIC_ADD(home->limiter->metrics.store_steps_total, 1);
+        answer_all(home);
+        return false;
+    }
+    if (!known) {
+        home_redis_forget_step(home);
+        missed(home);
+        fail_step(home, why);
+        return false;
+    }
+    return true;
+}
+
+static void say_busy(struct home_redis *home)
+{
+    uint64_t now_ms = loop_now_ms(home->loop);
+    if (home->step.tries < 2 || now_ms < home->busy_said_ms + FRESH_MS / 2) {
+        return;
+    }
+    home->busy_said_ms = now_ms;
+    CLEANUP(arena_drop) struct arena *arena = arena_new(4096);
+    char id[16];
+    snprintf(id, sizeof(id), "%u", (unsigned)(home->limiter->stamp >> 32));
+    const struct redis_reply *reply;
+    struct status s =
+        redis_command(home->redis, REDIS_ARGS(SPAN("PUBLISH"), span_str(home->busy), span_str(id)),
+                      arena, &reply);
+    (void)s; /* whoever does not hear it is a little less polite */
+}
+
+/* True: it is to be tried again. */
+static bool try_once(struct home_redis *home)
+{
+    struct step *step = &home->step;
+    struct status why = STATUS_SUCCESS;
+    bool signed_in = decide(home);
+    answer_fresh(home);
+    if (!signed_in) {
+        home_redis_forget_step(home);
+        fail_step(home, status_of(REASON_STORE_FAILED, "16 limiters share this state"));
+        return false;
+    }
+    bool reading = contradicted(home);
+    if (reading && step->checked) {
+        /* A grant that is younger than all that the store has. */
+        home->loss = ENGINE_LOSS_AMNESIA;
+    }
+    if (step->n_asks == 0 && !step->writes &&
+        loop_now_ms(home->loop) < home->trip_ms + COMPARE_MS) {
+        return false;
+    }
+    step->tries++;
+    switch (home_redis_send(home, reading, &why)) {
+    case TRIP_KEPT:
+        METRIC_ADD(home->limiter->metrics.store_steps_total, 1);
+        if (step->losing) {
+            return step->n_asks > 0;
+        }
+        answer_all(home);
+        return false;
+    case TRIP_AGED:
+        step->checked = reading;
+        if (step->n_asks > 0) {
+            fail_late(home, status_of(REASON_STORE_FAILED, "others were always faster"));
+        }
+        say_busy(home);
+        if (step->tries > TRIES_HASTY) {
+            why = task_sleep_ms(1);
+        }
+        return step->n_asks > 0 || home->loss != ENGINE_LOSS_NONE;
+    case TRIP_UNSENT:
+        home_redis_forget_step(home);
+        return go_on(home, why);
+    case TRIP_LOST:
+        return resolve(home, why);
+    }
+    return false;
+}
+
+/* Records that are not there need not be kept in mind, and not too many of those that are. */
+static void drop_records(struct home_redis *home)
+{
+    for (size_t i = 0; i < home->step.n_keys; i++) {
+        struct known_record *known = home->step.keys[i].record;
+        if (known != NULL && (!known->known.read || known->record.state == ENGINE_ABSENT)) {
+            map_remove(home->records, span_of(known->record.id.bytes, sizeof(struct engine_id)));
+            free(known);
+        }
+    }
+    home->step.n_keys = 0;
+    while (map_count(home->records) > home->config->records) {
+        free(map_remove(home->records, map_key(map_first(home->records))));
+    }
+}
+
+void home_redis_step(struct home_redis *home)
+{
+    struct step *step = &home->step;
+    uint64_t now_ms = loop_now_ms(home->loop);
+    if (home->misses >= MISSES_MOST && now_ms < home->miss_ms + REST_MS) {
+        fail_all(&home->queue, redis_health(home->redis));
+        return;
+    }
+    struct status fit = home_redis_check(home);
+    if (!status_ok(fit)) {
+        missed(home);
+        fail_all(&home->queue, fit);
+        return;
+    }
+    step->tries = 0;
+    step->checked = false;
+    bool again = true;
+    while (again) {
+        gather(home);
+        again = try_once(home);
+    }
+    drop_records(home);
+}

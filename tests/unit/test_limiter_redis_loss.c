@@ -1,0 +1,377 @@
+/* Limiters whose Redis fails them: away, slow, silent, emptied, of an earlier time, not fit. */
+#include "limiter/renew.h"
+#include "limiter/reply.h"
+#include "limiters_bench.h"
+
+static const Limiter__Resource *peek(struct limiters *g, size_t i)
+{
+    struct limiter *limiter = g->limiters[i];
+    assert_status_ok(home_look(limiter));
+    return reply_resource(g->arena, limiter, limiter->suite, home_now_ms(limiter));
+}
+
+static bool closed(struct limiters *g, size_t i, uint32_t id)
+{
+    const Limiter__Verdict *v = limiters_acquire(g, i, id);
+    return !granted(v) && v->judged[0]->reasons[0] == LIMITER__REASON__REASON_STATE_LOST;
+}
+
+static const struct redis_reply *command(struct limiters *g, const char *a, const char *b,
+                                         const char *c)
+{
+    const struct span args[] = {span_str(a), span_str(b), span_str(c)};
+    return redis_bench_ask(&g->redis, args, b == NULL ? 1 : c == NULL ? 2 : 3, g->arena);
+}
+
+static double lost_replies(const struct limiters *g, const char *step)
+{
+    return metric_value(g->limiters[0]->metrics.store_lost_replies_total,
+                        (const char *const[]){step});
+}
+
+/* Windows of a second and a half, so that a closure ends in the test. */
+static void prepare(struct limiters *g)
+{
+    limiters_prepare(g);
+    g->config.time_scale = 20;
+    g->config.lease_ttl = 60000;
+}
+
+static void await_opening(struct limiters *g, size_t i)
+{
+    uint64_t until_ms = loop_now_ms(task_loop()) + 60000;
+    while (closed(g, i, 7777) && loop_now_ms(task_loop()) < until_ms) {
+        assert_status_ok(task_sleep_ms(50));
+    }
+}
+
+task_test_real(a_script_that_is_forgotten_is_sent_again)
+{
+    struct limiters g;
+    prepare(&g);
+    limiters_start(&g, 1);
+    assert_true(granted(limiters_acquire(&g, 0, 1)));
+    command(&g, "SCRIPT", "FLUSH", NULL);
+    assert_true(granted(limiters_acquire(&g, 0, 2)));
+    assert_true(limiters_losses(&g) == 0);
+    limiters_stop(&g);
+}
+
+task_test_real(an_emptied_store_closes_everything_for_a_time)
+{
+    struct limiters g;
+    prepare(&g);
+    limiters_start(&g, 2);
+    assert_true(granted(limiters_acquire(&g, 0, 1)));
+    assert_true(granted(limiters_acquire(&g, 1, 2)));
+    uint64_t epoch = peek(&g, 0)->epoch;
+    command(&g, "FLUSHALL", NULL, NULL);
+    assert_true(closed(&g, 0, 3));
+    assert_true(closed(&g, 1, 4));
+    assert_true(limiters_losses(&g) >= 1);
+    assert_true(peek(&g, 0)->epoch != epoch);
+    assert_int_equal(peek(&g, 0)->epoch, peek(&g, 1)->epoch);
+    await_opening(&g, 0);
+    assert_true(granted(limiters_acquire(&g, 0, 5)));
+    assert_true(granted(limiters_acquire(&g, 1, 6)));
+    assert_true(limiters_losses(&g) == 1); /* one found it, the other followed */
+    limiters_stop(&g);
+}
+
+/* All keys as they are, or as they were. */
+static size_t save(struct limiters *g, struct span *keys, struct span *values, size_t most)
+{
+    const struct redis_reply *all = command(g, "KEYS", "*", NULL);
+    assert_true(all->n_elements <= most);
+    for (size_t i = 0; i < all->n_elements; i++) {
+        keys[i] = all->elements[i].text;
+        values[i] = redis_bench_ask(&g->redis, REDIS_ARGS(SPAN("GET"), keys[i]), g->arena)->text;
+    }
+    return all->n_elements;
+}
+
+static void restore(struct limiters *g, const struct span *keys, const struct span *values,
+                    size_t n)
+{
+    command(g, "FLUSHALL", NULL, NULL);
+    for (size_t i = 0; i < n; i++) {
+        redis_bench_ask(&g->redis, REDIS_ARGS(SPAN("SET"), keys[i], values[i]), g->arena);
+    }
+}
+
+task_test_real(a_store_of_an_earlier_time_is_noticed_by_who_wrote_last)
+{
+    struct limiters g;
+    struct span keys[16], values[16];
+    prepare(&g);
+    limiters_start(&g, 2);
+    assert_true(granted(limiters_acquire(&g, 0, 1)));
+    assert_true(granted(limiters_acquire(&g, 1, 2)));
+    size_t n = save(&g, keys, values, ARRAY_LEN(keys));
+    assert_true(granted(limiters_acquire(&g, 0, 3)));
+    restore(&g, keys, values, n);
+    /* The other one wrote nothing since: it cannot know, until the first has looked. */
+    assert_true(closed(&g, 0, 4));
+    assert_true(closed(&g, 1, 5));
+    assert_true(limiters_losses(&g) == 1);
+    await_opening(&g, 1);
+    assert_true(granted(limiters_acquire(&g, 1, 6)));
+    limiters_stop(&g);
+}
+
+task_test_real(an_idle_limiter_notices_within_a_second)
+{
+    struct limiters g;
+    struct span keys[16], values[16];
+    prepare(&g);
+    limiters_start(&g, 1);
+    assert_true(granted(limiters_acquire(&g, 0, 1)));
+    size_t n = save(&g, keys, values, ARRAY_LEN(keys));
+    assert_true(granted(limiters_acquire(&g, 0, 2)));
+    restore(&g, keys, values, n);
+    uint64_t until_ms = loop_now_ms(task_loop()) + 30000;
+    while (limiters_losses(&g) == 0 && loop_now_ms(task_loop()) < until_ms) {
+        assert_status_ok(task_sleep_ms(50));
+    }
+    assert_true(limiters_losses(&g) == 1);
+    limiters_stop(&g);
+}
+
+task_test_real(a_model_that_vanished_is_noticed)
+{
+    struct limiters g;
+    prepare(&g);
+    limiters_start(&g, 1);
+    assert_true(granted(limiters_acquire(&g, 0, 1)));
+    command(&g, "DEL", "{lim:main}:s:" MODEL, NULL);
+    assert_true(closed(&g, 0, 2));
+    assert_true(limiters_losses(&g) == 1);
+    limiters_stop(&g);
+}
+
+/* A renewal with a grant that nobody has heard of: neither of the limiters that wrote is alive. */
+task_test_real(a_renewal_tells_of_grants_that_are_forgotten)
+{
+    struct limiters g;
+    struct span keys[16], values[16];
+    struct renewing renewing;
+    prepare(&g);
+    limiters_start(&g, 1);
+    assert_true(granted(limiters_acquire(&g, 0, 1)));
+    size_t n = save(&g, keys, values, ARRAY_LEN(keys));
+    const Limiter__Verdict *v = limiters_acquire(&g, 0, 2);
+    assert_true(granted(v));
+    limiters_halt(&g);
+    redis_bench_connect(&g.redis);
+    restore(&g, keys, values, n);
+    redis_free(g.redis.client);
+    limiters_begin(&g, 1);
+    Limiter__RenewRequest request = LIMITER__RENEW_REQUEST__INIT;
+    Limiter__Lease lease = LIMITER__LEASE__INIT, *leases[] = {&lease};
+    Limiter__Holding holdings[2], *held[2];
+    for (size_t i = 0; i < 2; i++) {
+        limiter__holding__init(&holdings[i]);
+        holdings[i].resource = i == 0 ? MODEL : "suite";
+        holdings[i].epoch = v->judged[i]->epoch;
+        holdings[i].seq = v->judged[i]->seq;
+        held[i] = &holdings[i];
+    }
+    lease.id = limiters_id(2, g.arena);
+    lease.model = MODEL;
+    lease.tenant = "default";
+    lease.fence = v->fence;
+    lease.holdings = held;
+    lease.n_holdings = 2;
+    request.session = limiters_id(900, g.arena);
+    request.leases = leases;
+    request.n_leases = 1;
+    for (unsigned twice = 0; twice < 2; twice++) {
+        assert_status_ok(renew_take(g.limiters[0], &request, g.arena, &renewing));
+        home_decide_all(g.limiters[0], renewing.asks, renewing.n_asks);
+        assert_status_ok(renew_status(&renewing));
+        assert_int_equal(renewing.reply->n_lost_ids, 0);
+        assert_true(limiters_losses(&g) == 1);
+    }
+    assert_true(closed(&g, 0, 3));
+    limiters_stop(&g);
+}
+
+/* --- away, slow, silent ------------------------------------------------------------------------
+ */
+
+static const char *const kept_on_disk[] = {"--appendonly", "yes", NULL};
+
+static void remove_log(const struct limiters *g)
+{
+    char path[128];
+    const char *const arguments[] = {"-rf", path, NULL};
+    snprintf(path, sizeof(path), "%s/appendonlydir", g->redis.server.folder);
+    assert_int_equal(process_run("/bin/rm", arguments, NULL, "/dev/null", 10000), 0);
+}
+
+task_test_real(a_server_that_comes_back_with_its_data_goes_on)
+{
+    struct limiters g;
+    prepare(&g);
+    g.redis.server.more = kept_on_disk;
+    limiters_start(&g, 1);
+    const Limiter__Verdict *v = limiters_acquire(&g, 0, 1);
+    uint64_t epoch = peek(&g, 0)->epoch;
+    redis_server_kill(&g.redis.server);
+    struct ask *ask = limiters_ask(g.limiters[0], 2, g.arena);
+    assert_status(home_decide(g.limiters[0], ask), REASON_STORE_FAILED);
+    assert_int_equal(ask->status.code, STATUS_UNAVAILABLE);
+    redis_server_start(&g.redis.server);
+    const Limiter__Verdict *again = limiters_acquire(&g, 0, 1);
+    assert_true(granted(again) && again->replayed);
+    assert_int_equal(again->fence, v->fence);
+    assert_true(granted(limiters_acquire(&g, 0, 2)));
+    assert_int_equal(peek(&g, 0)->epoch, epoch);
+    assert_true(limiters_losses(&g) == 0);
+    remove_log(&g);
+    limiters_stop(&g);
+}
+
+task_test_real(a_server_that_comes_back_without_data_closes_everything)
+{
+    struct limiters g;
+    prepare(&g);
+    limiters_start(&g, 1);
+    assert_true(granted(limiters_acquire(&g, 0, 1)));
+    redis_server_kill(&g.redis.server);
+    redis_server_start(&g.redis.server);
+    assert_true(closed(&g, 0, 2));
+    assert_true(limiters_losses(&g) == 1);
+    await_opening(&g, 0);
+    assert_true(granted(limiters_acquire(&g, 0, 3)));
+    limiters_stop(&g);
+}
+
+task_test_real(a_server_that_is_paused_grants_each_id_once)
+{
+    struct limiters g;
+    prepare(&g);
+    g.config.suite_requests = g.config.suite_tokens = 0;
+    g.config.lease_ttl = 600000;
+    limiters_start(&g, 1);
+    assert_true(granted(limiters_acquire(&g, 0, 1)));
+    command(&g, "CLIENT", "PAUSE", "600");
+    assert_true(granted(limiters_acquire(&g, 0, 2)));
+    assert_int_equal(peek(&g, 0)->live_leases, 2);
+    assert_true(
+        lost_replies(&g, "kept") + lost_replies(&g, "not_kept") + lost_replies(&g, "unknown") >= 1);
+    assert_true(limiters_losses(&g) == 0);
+    limiters_stop(&g);
+}
+
+/* The script does its work and then says nothing for longer than anybody waits. */
+static void be_silent_once(struct limiters *g)
+{
+    const char *text =
+        arena_printf(g->arena,
+                     "local function silent() if redis.call('DEL', 'silent') == 1 then "
+                     "local e = redis.call('TIME')[1] + 1 repeat until redis.call('TIME')[1] + 0 > "
+                     "e end end\n%s",
+                     arena_string(g->arena, span_of(limiter_txn_lua, limiter_txn_lua_len)));
+    struct span whole = span_str(text), last = SPAN("return {1, ms}");
+    size_t at = span_find(whole, last);
+    assert_true(at != SPAN_MISSING);
+    text = arena_printf(g->arena, "%.*ssilent()\nreturn {1, ms}\n", (int)at, whole.at);
+    redis_script_init(&g->limiters[0]->redis->txn, span_str(text));
+    command(g, "SET", "silent", "1");
+}
+
+task_test_real(a_reply_that_is_lost_is_found_in_the_suite)
+{
+    struct limiters g;
+    prepare(&g);
+    g.config.suite_requests = g.config.suite_tokens = 0;
+    g.config.lease_ttl = 600000;
+    limiters_start(&g, 1);
+    assert_true(granted(limiters_acquire(&g, 0, 1)));
+    be_silent_once(&g);
+    struct ask *ask = limiters_ask(g.limiters[0], 2, g.arena);
+    struct status s = home_decide(g.limiters[0], ask);
+    assert_true(lost_replies(&g, "kept") + lost_replies(&g, "unknown") == 1);
+    if (status_ok(s)) { /* the server spoke again soon enough */
+        assert_true(limiters_granted(ask) && !limiters_verdict(ask)->replayed);
+    }
+    const Limiter__Verdict *v = limiters_acquire(&g, 0, 2);
+    assert_true(granted(v) && v->replayed);
+    assert_int_equal(peek(&g, 0)->live_leases, 2);
+    assert_true(limiters_losses(&g) == 0);
+    limiters_stop(&g);
+}
+
+/* --- servers that are not fit ------------------------------------------------------------------
+ */
+
+task_test_real(a_server_that_drops_keys_is_refused)
+{
+    static const char *const dropping[] = {"--maxmemory-policy", "allkeys-lru", NULL};
+    struct limiters g;
+    char error_text[256];
+    prepare(&g);
+    g.redis.server.more = dropping;
+    redis_bench_serve(&g.redis, &g.config);
+    redis_bench_connect(&g.redis);
+    assert_status_ok(limiter_new(&g.config, clock_boot_ms, error_text, &g.limiters[0]));
+    g.n = 1;
+    struct status s = home_redis_first(g.limiters[0]->redis);
+    assert_status(s, REASON_CONFIG_INVALID);
+    assert_non_null(strstr(s.detail, "noeviction"));
+    struct ask *ask = limiters_ask(g.limiters[0], 1, g.arena);
+    assert_status(home_decide(g.limiters[0], ask), REASON_STORE_FAILED);
+    limiters_stop(&g);
+}
+
+task_test_real(what_a_newer_program_wrote_is_not_touched)
+{
+    struct limiters g;
+    prepare(&g);
+    limiters_start(&g, 1);
+    assert_true(granted(limiters_acquire(&g, 0, 1)));
+    command(&g, "SET", "{lim:main}:s:suite", "written by a newer program, in its own way");
+    struct ask *ask = limiters_ask(g.limiters[0], 2, g.arena);
+    assert_status(home_decide(g.limiters[0], ask), REASON_STORE_FAILED);
+    assert_true(span_starts(command(&g, "GET", "{lim:main}:s:suite", NULL)->text,
+                            SPAN("written by a newer program")));
+    limiters_stop(&g);
+}
+
+task_test_real(password_and_tls)
+{
+    struct limiters g;
+    struct tls_files files;
+    prepare(&g);
+    tls_files_make(&files);
+    g.redis.server.password = "open sesame";
+    g.redis.server.tls = &files;
+    redis_bench_serve(&g.redis, &g.config);
+    g.config.redis = arena_printf(g.arena, "localhost:%u", g.redis.server.tls_port);
+    g.config.redis_tls = true;
+    g.config.redis_ca = files.ca;
+    g.config.redis_password = (struct secret){"open sesame"};
+    limiters_begin(&g, 1);
+    assert_true(granted(limiters_acquire(&g, 0, 1)));
+    limiters_stop(&g);
+    tls_files_remove(&files);
+}
+
+static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(a_script_that_is_forgotten_is_sent_again),
+    cmocka_unit_test(an_emptied_store_closes_everything_for_a_time),
+    cmocka_unit_test(a_store_of_an_earlier_time_is_noticed_by_who_wrote_last),
+    cmocka_unit_test(an_idle_limiter_notices_within_a_second),
+    cmocka_unit_test(a_model_that_vanished_is_noticed),
+    cmocka_unit_test(a_renewal_tells_of_grants_that_are_forgotten),
+    cmocka_unit_test(a_server_that_comes_back_with_its_data_goes_on),
+    cmocka_unit_test(a_server_that_comes_back_without_data_closes_everything),
+    cmocka_unit_test(a_server_that_is_paused_grants_each_id_once),
+    cmocka_unit_test(a_reply_that_is_lost_is_found_in_the_suite),
+    cmocka_unit_test(a_server_that_drops_keys_is_refused),
+    cmocka_unit_test(what_a_newer_program_wrote_is_not_touched),
+    cmocka_unit_test(password_and_tls),
+};
+
+HARNESS_MAIN(tests)
