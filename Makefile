@@ -65,7 +65,8 @@ TEST_SERVICE_OBJS = $(foreach s,$(SERVICES),$(filter-out %/main.o,$(call service
 UNIT_TESTS     = $(patsubst tests/unit/%.c,$(OUT)/test/%,$(wildcard tests/unit/test_*.c))
 SCENARIO_TESTS = $(patsubst tests/scenario/%.c,$(OUT)/test/%,$(wildcard tests/scenario/test_*.c))
 TEST_TOOLS     = $(patsubst tests/model/%.c,$(OUT)/test/%,$(wildcard tests/model/*.c)) \
-                 $(patsubst tests/load/%.c,$(OUT)/test/%,$(wildcard tests/load/*.c))
+                 $(OUT)/test/clock_ahead.so \
+                 $(patsubst tests/load/%.c,$(OUT)/test/%,$(filter-out %/clock_ahead.c,$(wildcard tests/load/*.c)))
 LIBTEST = $(OUT)/libtest.a
 
 $(LIBTEST): $(TEST_COMMON) $(TEST_SERVICE_OBJS)
@@ -84,6 +85,10 @@ $(OUT)/test/%: $(OUT)/obj/tests/scenario/%.o $(LIBTEST) $(LIBPRISM)
 $(OUT)/test/%: $(OUT)/obj/tests/model/%.o $(LIBTEST) $(LIBPRISM)
 	@mkdir -p $(@D)
 	$(LINK) $^ $(PKG_LIBS) -lcmocka
+
+$(OUT)/test/%.so: tests/load/%.c
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS_COMMON) -fPIC -shared -o $@ $<
 
 $(OUT)/test/%: $(OUT)/obj/tests/load/%.o $(LIBTEST) $(LIBPRISM)
 	@mkdir -p $(@D)
@@ -125,14 +130,17 @@ down: ## stop what `make up` started
 prove: all $(TEST_TOOLS) ## what the limiter promises, with real processes; minutes (PROOF=name)
 	@PRISM_OUT=$(OUT) PRISM_BIN=$(OUT)/bin tests/load/prove.py $(PROOF)
 
+chaos: all $(TEST_TOOLS) ## processes killed, frozen and emptied under overload; ten minutes
+	@PRISM_OUT=$(OUT) PRISM_BIN=$(OUT)/bin tests/load/chaos.py
+
 bench: all ## what the suite costs on this machine (ROUNDS=5); minutes, not part of check
 	@build/bench $(OUT)/bin
 
-bench-router: all ## what the router adds to a call (ROUNDS=5); minutes, not part of check
-	@build/bench-router $(OUT)/bin
-
 bench-limiter: all $(TEST_TOOLS) ## what a decision costs, beside the figures of others (ROUNDS=3)
 	@PRISM_OUT=$(OUT) PRISM_BIN=$(OUT)/bin tests/load/bench.py $(ROUNDS)
+
+bench-router: all ## what the router adds to a call (ROUNDS=5); minutes, not part of check
+	@build/bench-router $(OUT)/bin
 
 # --- the rest -----------------------------------------------------------------------------------
 
@@ -153,8 +161,9 @@ clean: ## remove everything that was built
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 12
 
-.PHONY: all tests check lint demo up down prove bench bench-router bench-limiter docs image install clean help
+.PHONY: all tests check lint demo up down prove chaos bench bench-limiter bench-router docs image install clean help
 
 -include $(LIB_OBJS:.o=.d) $(foreach s,$(SERVICES),$(patsubst %.o,%.d,$(call service_objs,$(s))))
 -include $(TEST_COMMON:.o=.d) $(INTEROP_SRCS:%.c=$(OUT)/obj/%.d) $(patsubst $(OUT)/test/%,$(OUT)/obj/tests/unit/%.d,$(UNIT_TESTS))
 -include $(patsubst $(OUT)/test/%,$(OUT)/obj/tests/scenario/%.d,$(SCENARIO_TESTS))
+-include $(patsubst %.c,$(OUT)/obj/%.d,$(wildcard tests/model/*.c tests/load/*.c))

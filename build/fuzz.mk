@@ -9,7 +9,7 @@ T ?= eventstream
 S ?= 60
 
 .PHONY: fuzz fuzz-targets
-fuzz: out/deps-check.stamp ## fuzz one parser: T=eventstream|json|yaml|protobuf|sigv4|document|answer|limiter_pack S=seconds
+fuzz: out/deps-check.stamp ## fuzz one parser: T=eventstream|json|yaml|protobuf|sigv4|document|answer|limiter_pack|credentials S=seconds
 	@$(MAKE) --no-print-directory FLAVOR=fuzz out/fuzz/test/fuzz_$(T)
 	@tests/fuzz/run $(T) $(S)
 

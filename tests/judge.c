@@ -14,6 +14,7 @@ static void read_start(const struct json *line, struct arena *arena, struct judg
     *call = (struct judge_call){
         .id = (uint64_t)json_integer(json_get(line, "id"), 0),
         .model = kept(line, "model", arena),
+        .region = kept(line, "region", arena),
         .operation = kept(line, "operation", arena),
         .begin_ms = json_number(json_get(line, "t_ms"), 0),
         .end_ms = INFINITY,

@@ -17,6 +17,7 @@
 struct judge_call {
     uint64_t id;
     struct span model; /* as it was asked for */
+    struct span region;
     struct span operation;
     double begin_ms;
     double end_ms; /* of a call that runs: infinitely late */

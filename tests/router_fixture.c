@@ -8,6 +8,7 @@
 #include "codec/hash.h"
 #include "codec/text.h"
 #include "router/lessons.h"
+#include "targets.h"
 
 #define ROUTER      (&router__router_service__descriptor)
 #define EVENTS_MOST 64
@@ -93,8 +94,7 @@ static void start_router(struct router_fixture *f, const char *limiter)
     router->http = http_client_new(router->loop, &(struct http_client_options){0});
     router->bedrock = bedrock_new(&(struct bedrock_options){
         .http = router->http, .credentials = router->credentials, .endpoint = f->bedrock.url});
-    router->limiter = rpc_channel_new(
-        f->wire, &(struct rpc_channel_options){.targets = limiter});
+    router->limiter = rpc_channel_new(f->wire, &(struct rpc_channel_options){.targets = limiter});
     router->link =
         limiter_link_start(router->limiter, span_of(router->session, sizeof(router->session)));
     router->leases = leases_start(router);
@@ -105,8 +105,7 @@ void router_fixture_start(struct router_fixture *f)
     char address[32];
     log_init("test_router", LOG_ERROR);
     *f = (struct router_fixture){.arena = arena_new(64u << 20)};
-    f->catalogue =
-        (struct catalogue){.models = models, .n_models = ARRAY_LEN(models), .references = 1};
+    f->catalogue = targets_catalogue(models, ARRAY_LEN(models), f->arena);
     set_defaults(f);
     ask_hi(f);
     buf_init(&f->log, 4u << 20);

@@ -3,19 +3,22 @@
 #include <netinet/in.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/map.h"
 
-#define ARENA_MOST    (256u << 20)
-#define METRICS_MOST  (4u << 20)
-#define ARRIVALS_MOST (32u << 20)
-#define FLAGS_MOST    32
-#define REST_MS       10000 /* the longest that anything may go on when nobody calls any more */
-#define GRANTS_MOST   64
+#define ARENA_MOST     (256u << 20)
+#define METRICS_MOST   (4u << 20)
+#define ARRIVALS_MOST  (32u << 20)
+#define FLAGS_MOST     32
+#define REST_MS        10000 /* the longest that anything may go on when nobody calls any more */
+#define GRANTS_MOST    64
+#define CATALOGUE_MOST (1u << 20)
 
 /* Time runs 40 times faster, but leases last: what gives a slot back is a report. Limits that the
  * walk does not look at are off, and what a failing model leads to is over at once. */
@@ -106,22 +109,45 @@ static struct rpc_channel *channel_to(const struct small_suite *s, enum suite_pr
     return channel;
 }
 
+/* The built-in catalogue without second regions, as a file in memory; the flag that names it. */
+static const char *write_catalogue(struct small_suite *s)
+{
+    static const struct span second = SPAN(", us-west-2");
+    CLEANUP(buf_clear) struct buf text;
+    CLEANUP(buf_clear) struct buf cut;
+    buf_init(&text, CATALOGUE_MOST);
+    buf_init(&cut, CATALOGUE_MOST);
+    assert_null(file_read("libs/catalogue/default.yaml", &text));
+    struct span rest = buf_span(&text);
+    for (size_t at; (at = span_find(rest, second)) != SPAN_MISSING;) {
+        buf_add_span(&cut, span_first(rest, at));
+        rest = span_from(rest, at + second.len);
+    }
+    buf_add_span(&cut, rest);
+    s->catalogue = memfd_create("catalogue", MFD_CLOEXEC);
+    assert_int_equal(write(s->catalogue, cut.at, cut.len), cut.len);
+    return arena_printf(s->arena, "--catalogue=/proc/self/fd/%d", s->catalogue);
+}
+
 void small_suite_start(struct small_suite *s, const struct small_suite_options *options)
 {
-    *s = (struct small_suite){.arena = arena_new(ARENA_MOST), .wire = wire_start(task_loop())};
+    *s = (struct small_suite){
+        .arena = arena_new(ARENA_MOST), .wire = wire_start(task_loop()), .catalogue = -1};
     log_init("test", LOG_INFO);
     log_set_sink(on_line);
     start_simulator(s);
-    start_app(s, SUITE_LIMITER, limiter_flags, options->flags[SUITE_LIMITER]);
+    const char *catalogue = options->one_region ? write_catalogue(s) : "";
+    start_app(s, SUITE_LIMITER, arena_printf(s->arena, "%s %s", limiter_flags, catalogue),
+              options->flags[SUITE_LIMITER]);
     s->ports[SUITE_ANALYZER] = suite_free_port(); /* the router must know it before it runs */
     const char *ledger = options->analyzer ? arena_printf(s->arena, "--ledger=127.0.0.1:%u",
                                                           (unsigned)s->ports[SUITE_ANALYZER])
                                            : "--ledger=";
     start_app(s, SUITE_ROUTER,
               arena_printf(s->arena,
-                           "%s --limiter=127.0.0.1:%u %s "
+                           "%s --limiter=127.0.0.1:%u %s %s "
                            "--bedrock-endpoint=http://127.0.0.1:%u",
-                           router_flags, (unsigned)s->ports[SUITE_LIMITER], ledger,
+                           router_flags, (unsigned)s->ports[SUITE_LIMITER], ledger, catalogue,
                            (unsigned)s->ports[SUITE_SIMULATOR]),
               options->flags[SUITE_ROUTER]);
     /* In memory where that is possible: nobody pulls the plug, and walks commit often. */
@@ -173,6 +199,9 @@ void small_suite_stop(struct small_suite *s)
     const char *const files[] = {"", "-wal", "-shm", "-journal"};
     for (size_t i = 0; i < ARRAY_LEN(files); i++) {
         (void)unlink(arena_printf(s->arena, "%s/analyzer.sqlite%s", s->folder, files[i]));
+    }
+    if (s->catalogue >= 0) {
+        close(s->catalogue);
     }
     assert_int_equal(rmdir(s->folder), 0);
     log_set_sink(NULL);

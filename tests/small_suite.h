@@ -24,6 +24,7 @@
 
 struct small_suite_options {
     bool analyzer;                     /* start it too */
+    bool one_region;                   /* every model is called in us-east-2 only */
     const char *flags[SUITE_PROGRAMS]; /* of limiter, router, analyzer; separated by blanks */
 };
 
@@ -31,6 +32,7 @@ struct small_suite {
     struct arena *arena;
     struct wire *wire;
     char folder[64]; /* of the analyzer's store */
+    int catalogue;   /* file with the models; -1: the built-in ones */
     struct sim *sim;
     struct http_server *sim_server;
     struct app *apps[SUITE_PROGRAMS]; /* NULL: the simulator's, and what does not run */

@@ -92,7 +92,7 @@ void suite_set_faults(struct suite *suite, const char *yaml) PARKS;
 /* A port of 127.0.0.1 that nobody listens on now. */
 uint16_t suite_free_port(void);
 
-/* What the limiter says of a resource ("suite", "sonnet-4.6"), in the suite's arena. */
+/* What the limiter says of a resource ("suite", "sonnet-4.6@us-east-2"), in the suite's arena. */
 const Limiter__Resource *suite_peek(struct suite *suite, const char *resource) PARKS;
 
 /* All calls the simulator has seen, in the suite's arena. */

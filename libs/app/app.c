@@ -45,6 +45,8 @@ struct app {
 
     struct task *starter; /* while start() runs */
     struct op start_done;
+    struct task *reloader; /* while reload() runs */
+    bool reload_again;
     bool serving;
     bool draining;
     uint64_t grace_until_ms; /* loop time, while draining */
@@ -280,6 +282,41 @@ void app_interrupt(struct app *app)
     }
 }
 
+/* --- reload -------------------------------------------------------------------------------------
+ */
+
+static void run_reload(void *arg) PARKS
+{
+    struct app *app = arg;
+    do {
+        app->reload_again = false;
+        app->spec->reload(app, app->state);
+    } while (app->reload_again && !app->draining);
+    app->reloader = NULL;
+}
+
+void app_reload(struct app *app)
+{
+    if (app->spec->reload == NULL || !app->serving || app->draining) {
+        LOG(INFO, "nothing to read anew");
+    } else if (app->reloader != NULL) {
+        app->reload_again = true;
+    } else {
+        struct task_options options = {.name = "reload", .deadline_ms = TASK_DEADLINE_NONE};
+        app->reloader = task_spawn(app->loop, &options, run_reload, app);
+    }
+}
+
+static void end_reload(struct app *app) PARKS
+{
+    if (app->reloader != NULL) {
+        task_cancel(app->reloader, status_of(REASON_SHUTTING_DOWN, NULL));
+    }
+    while (app->reloader != NULL) {
+        (void)!status_ok(task_sleep_ms(1));
+    }
+}
+
 /* --- end ----------------------------------------------------------------------------------------
  */
 
@@ -305,6 +342,7 @@ void app_close(struct app *app)
         LOG(DEBUG, "drain: requests have ended");
     }
     peers_stop(app->peers);
+    end_reload(app);
     if (app->started && app->spec->stop != NULL) {
         app->spec->stop(app, app->state);
         LOG(DEBUG, "drain: service has stopped");

@@ -26,6 +26,9 @@ bool app_open(struct app *app) NODISCARD PARKS;
 /* A start that is under way shall end. */
 void app_interrupt(struct app *app);
 
+/* reload() in a task of its own; once more, if one is under way. */
+void app_reload(struct app *app);
+
 /* Not ready any more, running calls end within `drain`, stop(), ports closed. Also after an open
  * that failed. */
 void app_close(struct app *app) PARKS;

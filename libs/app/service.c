@@ -46,6 +46,13 @@ static void on_signal(void *arg, int signal)
     op_done(&service->terminated, STATUS_SUCCESS);
 }
 
+static void on_hangup(void *arg, int signal)
+{
+    const struct service *service = arg;
+    LOG(INFO, "reading anew", KV("signal", strsignal(signal)));
+    app_reload(service->app);
+}
+
 static void live(void *arg) PARKS
 {
     struct service *service = arg;
@@ -84,6 +91,7 @@ static int run(const struct service_spec *spec, const void *config, struct arena
     metric_on_collect(collect_tasks, service.loop);
     loop_on_signal(service.loop, SIGTERM, on_signal, &service);
     loop_on_signal(service.loop, SIGINT, on_signal, &service);
+    loop_on_signal(service.loop, SIGHUP, on_hangup, &service);
     struct task_options options = {.name = "main", .deadline_ms = TASK_DEADLINE_NONE};
     task_spawn(service.loop, &options, live, &service);
     loop_run(service.loop);

@@ -4,8 +4,8 @@
  * Floor 5. main() of every service is one call. Order: config -> log -> RLIMIT_NOFILE raised ->
  * SIGPIPE, SIGXFSZ ignored -> loop -> wire -> start() in a task -> gRPC and admin ports -> ready.
  * SIGTERM or SIGINT: not ready -> gRPC or HTTP drains -> stop() -> exit 0; a second one ends at
- * once with 1. Health (grpc.health.v1), reflection (v1, v1alpha) and the admin port are
- * everybody's.
+ * once with 1. SIGHUP: reload(). Health (grpc.health.v1), reflection (v1, v1alpha) and the admin
+ * port are everybody's.
  */
 #ifndef PRISM_APP_SERVICE_H
 #define PRISM_APP_SERVICE_H
@@ -30,6 +30,10 @@ struct service_spec {
     /* When the process is told to end, before its running calls get their grace: takes on nothing
      * new and lets go of who only waits. May be NULL. */
     void (*drain)(struct app *app, void *state);
+
+    /* On SIGHUP, in a task, one at a time: reads anew what may change while the process runs. NULL:
+     * nothing may. */
+    void (*reload)(struct app *app, void *state) PARKS;
 
     /* Filled in by start through app_serve; a process without gRPC serves HTTP instead. */
     void (*http_handler)(struct http_exchange *exchange, void *state) PARKS;

@@ -239,13 +239,20 @@ void credentials_free(struct credentials *c)
     free(c);
 }
 
+static struct status why_none(const struct credentials *c, struct arena *arena)
+{
+    bool later = c->reason == REASON_CREDENTIALS_UNAVAILABLE;
+    uint64_t wait_ms = later ? c->retry_ms - loop_now_ms(c->loop) : 0;
+    return status_retry(c->reason, (uint32_t)wait_ms,
+                        c->why.len > 0 ? arena_string(arena, buf_span(&c->why)) : NULL);
+}
+
 struct status credentials_get(struct credentials *c, struct arena *arena,
                               struct credentials_values *out)
 {
     while (!usable(c)) {
         if (c->loop == NULL || (c->looking == NULL && loop_now_ms(c->loop) < c->retry_ms)) {
-            return status_of(c->reason,
-                             c->why.len > 0 ? arena_string(arena, buf_span(&c->why)) : NULL);
+            return why_none(c, arena);
         }
         begin_look(c);
         TRY(wait_for_look(c, op_wait));

@@ -106,6 +106,13 @@ static void take_entry(struct profile *profile, const struct ini_entry *entry)
     }
 }
 
+static struct span unquoted(struct span name)
+{
+    bool quoted = name.len >= 2 && (name.at[0] == '"' || name.at[0] == '\'') &&
+                  name.at[name.len - 1] == name.at[0];
+    return quoted ? span_of(name.at + 1, name.len - 2) : name;
+}
+
 /* In the config file "[profile x]", for the default also without the word. */
 static bool section_is(struct span section, struct span name, bool config)
 {
@@ -113,7 +120,7 @@ static bool section_is(struct span section, struct span name, bool config)
     bool is_default = span_eq(name, SPAN("default"));
     if (config && span_starts(section, word) && section.len > word.len &&
         (section.at[word.len] == ' ' || section.at[word.len] == '\t')) {
-        return span_eq(span_trim(span_from(section, word.len)), name);
+        return span_eq(unquoted(span_trim(span_from(section, word.len))), name);
     }
     return (!config || is_default) && span_eq(section, name);
 }

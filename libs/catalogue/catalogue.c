@@ -10,7 +10,7 @@
 #include "codec/yaml.h"
 
 #define TREE_BUDGET     (16u << 20)
-#define SNAPSHOT_BUDGET (1u << 20) /* every text is bounded by its column */
+#define SNAPSHOT_BUDGET (4u << 20) /* every text is bounded by its column */
 #define BUDGET_LEAST    1024       /* the smallest thinking budget a model takes */
 #define TOKENS_MOST     100000000
 #define USD_MOST        (10000ull * 1000000)
@@ -57,9 +57,39 @@ static const struct column model_columns[] = {
     MODEL(tokenizer_per_mille, COUNT, "tokenizer_per_mille", .least = 100, .most = 10000),
     MODEL(price, GROUP, "price", .required = true, .group = price_columns,
           .n_group = ARRAY_LEN(price_columns)),
+    {.name = "regional", .type = COLUMN_FOREIGN},
+};
+
+/* What a region may have of its own. */
+static const struct column regional_columns[] = {
+    MODEL(model_id, ID, "model_id", .least = 1, .most = 2048),
+    MODEL(lifecycle, CHOICE, "lifecycle", .choices = "active|legacy|gone"),
+    MODEL(legacy_from_s, DATE, "legacy_from", .required = false),
+    MODEL(gone_from_s, DATE, "gone_from", .required = false),
+    MODEL(requests_per_minute, COUNT, "requests_per_minute", .most = 100000000),
+    MODEL(tokens_per_minute, COUNT, "tokens_per_minute", .most = 1000000000000),
+    MODEL(concurrency, COUNT, "concurrency", .most = 1000000),
+    MODEL(price, GROUP, "price", .group = price_columns, .n_group = ARRAY_LEN(price_columns)),
 };
 
 /* --- models ----------------------------------------------------------------------------------- */
+
+/* Of what a region may have of its own; row is the one that had the last word. */
+static bool check_terms(const struct column_source *s, const struct yaml *row,
+                        const struct catalogue_model *m)
+{
+    if (m->legacy_from_s > 0 && m->gone_from_s > 0 && m->legacy_from_s > m->gone_from_s) {
+        const struct yaml *date = yaml_get(row, "gone_from");
+        return column_refuse(s, date != NULL ? date->line : row->line,
+                             "gone_from is before legacy_from");
+    }
+    if (m->price.cache_read > m->price.input) {
+        const struct yaml *price = yaml_get(row, "price");
+        return column_refuse(s, yaml_get(price, "cache_read")->line,
+                             "cache_read costs more than input: columns may be exchanged");
+    }
+    return true;
+}
 
 /* What columns say about each other. */
 static bool check_model(const struct column_source *s, const struct yaml *row,
@@ -78,16 +108,7 @@ static bool check_model(const struct column_source *s, const struct yaml *row,
         return column_refuse(s, yaml_get(row, "expected_output")->line,
                              "expected_output is more than max_output");
     }
-    if (m->legacy_from_s > 0 && m->gone_from_s > 0 && m->legacy_from_s > m->gone_from_s) {
-        return column_refuse(s, yaml_get(row, "gone_from")->line,
-                             "gone_from is before legacy_from");
-    }
-    const struct yaml *price = yaml_get(row, "price");
-    if (m->price.cache_read > m->price.input) {
-        return column_refuse(s, yaml_get(price, "cache_read")->line,
-                             "cache_read costs more than input: columns may be exchanged");
-    }
-    return true;
+    return check_terms(s, row, m);
 }
 
 /* Into its tier's place. As many different tiers as models, none above their number: no gaps. */
@@ -111,6 +132,81 @@ static bool place_model(const struct column_source *s, const struct yaml *row,
                              models[m->tier - 1].name);
     }
     models[m->tier - 1] = *m;
+    return true;
+}
+
+/* --- targets ---------------------------------------------------------------------------------- */
+
+static bool has_region(const struct catalogue_model *model, struct span region)
+{
+    for (size_t i = 0; i < model->n_regions; i++) {
+        if (span_eq(region, span_str(model->regions[i]))) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool check_regional(const struct column_source *s, const struct yaml *regional,
+                           const struct catalogue_model *model)
+{
+    if (regional->kind != YAML_MAPPING) {
+        return column_refuse(s, regional->line, "regional must be a mapping of regions");
+    }
+    for (const struct yaml *it = regional->children; it != NULL; it = it->next) {
+        if (!has_region(model, it->key)) {
+            return column_refuse(s, it->key_line, "\"%.*s\" is none of the regions of %s",
+                                 (int)span_first(it->key, 40).len, it->key.at, model->name);
+        }
+    }
+    return true;
+}
+
+/* A model of the row in each of its regions, behind those there are. */
+static bool read_targets(const struct column_source *s, const struct yaml *row,
+                         const struct catalogue_model *model, struct catalogue_target *targets)
+{
+    const struct yaml *regional = yaml_get(row, "regional");
+    if (regional != NULL && !check_regional(s, regional, model)) {
+        return false;
+    }
+    for (size_t i = 0; i < model->n_regions; i++) {
+        const char *region = model->regions[i];
+        struct catalogue_target *target = &targets[i];
+        target->name = arena_printf(s->arena, "%s@%s", model->name, region);
+        target->region = region;
+        target->model = *model;
+        const struct yaml *own = regional != NULL ? yaml_get(regional, region) : NULL;
+        if (own != NULL &&
+            (!column_read(s, own, regional_columns, ARRAY_LEN(regional_columns), &target->model) ||
+             !check_terms(s, own, &target->model))) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool read_every_target(const struct column_source *s, const struct yaml *rows,
+                              struct catalogue *catalogue)
+{
+    size_t first[CATALOGUE_MODELS_MOST];
+    for (size_t i = 0; i < catalogue->n_models; i++) {
+        first[i] = catalogue->n_targets;
+        catalogue->n_targets += catalogue->models[i].n_regions;
+    }
+    struct catalogue_target *targets =
+        ARENA_ARRAY(catalogue->arena, struct catalogue_target, catalogue->n_targets);
+    for (const struct yaml *row = rows->children; row != NULL; row = row->next) {
+        struct span name = yaml_get(row, "name")->text;
+        size_t i = 0;
+        while (!span_eq(name, span_str(catalogue->models[i].name))) {
+            i++;
+        }
+        if (!read_targets(s, row, &catalogue->models[i], targets + first[i])) {
+            return false;
+        }
+    }
+    catalogue->targets = targets;
     return true;
 }
 
@@ -143,7 +239,7 @@ static bool read_models(const struct column_source *s, const struct yaml *root,
     }
     catalogue->models = models;
     catalogue->n_models = rows->count;
-    return true;
+    return read_every_target(s, rows, catalogue);
 }
 
 /* --- snapshots -------------------------------------------------------------------------------- */
@@ -213,6 +309,40 @@ struct status catalogue_load_default(struct catalogue **out)
     return s;
 }
 
+struct status catalogue_open(const char *path, char error_text[256], struct catalogue **out)
+{
+    return path[0] != '\0' ? catalogue_load(path, error_text, out) : catalogue_load_default(out);
+}
+
+struct reading {
+    const char *path;
+    char *error_text;
+    struct catalogue *out;
+    struct status status;
+};
+
+/* Any thread: nobody else knows this snapshot yet. */
+static void read_off(void *arg)
+{
+    struct reading *reading = arg;
+    reading->status = catalogue_open(reading->path, reading->error_text, &reading->out);
+}
+
+struct status catalogue_reload(struct loop *loop, const char *path, char error_text[256],
+                               struct catalogue **out)
+{
+    struct reading reading = {.path = path, .error_text = error_text};
+    struct status s = loop_work(loop, read_off, &reading);
+    if (!status_ok(s)) {
+        catalogue_unref(reading.out); /* read, but not waited for */
+        return s;
+    }
+    if (status_ok(reading.status)) {
+        *out = reading.out;
+    }
+    return reading.status;
+}
+
 struct catalogue *catalogue_ref(struct catalogue *catalogue)
 {
     catalogue->references++;
@@ -231,6 +361,17 @@ const struct catalogue_model *catalogue_find(const struct catalogue *catalogue, 
     for (size_t i = 0; i < catalogue->n_models; i++) {
         if (strcmp(catalogue->models[i].name, name) == 0) {
             return &catalogue->models[i];
+        }
+    }
+    return NULL;
+}
+
+const struct catalogue_target *catalogue_find_target(const struct catalogue *catalogue,
+                                                     const char *name)
+{
+    for (size_t i = 0; i < catalogue->n_targets; i++) {
+        if (strcmp(catalogue->targets[i].name, name) == 0) {
+            return &catalogue->targets[i];
         }
     }
     return NULL;

@@ -3,7 +3,8 @@
  *
  * Floor 4. A YAML file becomes an immutable snapshot, checked as a whole: errors name file and
  * line. The router uses every column, the limiter limits, burn, cooldown, expected output and
- * lifecycle. Snapshots are counted: who keeps one across a PARKS call holds a reference.
+ * lifecycle. What is called, limited and rested is a target: a model in one of its regions.
+ * Snapshots are counted: who keeps one across a PARKS call holds a reference.
  */
 #ifndef PRISM_CATALOGUE_CATALOGUE_H
 #define PRISM_CATALOGUE_CATALOGUE_H
@@ -16,9 +17,11 @@
 #include "base/status.h"
 #include "codec/estimate.h"
 #include "codec/price.h"
+#include "loop/loop.h"
 
 #define CATALOGUE_MODELS_MOST  64
 #define CATALOGUE_REGIONS_MOST 8
+#define CATALOGUE_TARGETS_MOST (CATALOGUE_MODELS_MOST * CATALOGUE_REGIONS_MOST)
 
 enum catalogue_lifecycle {
     CATALOGUE_ACTIVE,
@@ -66,9 +69,17 @@ struct catalogue_model {
     struct price price;
 };
 
+struct catalogue_target {
+    const char *name;             /* the limiter's resource, unique: "sonnet-4.6@us-east-2" */
+    const char *region;           /* "us-east-2" */
+    struct catalogue_model model; /* as it is there: id, dates, grants and price may be its own */
+};
+
 struct catalogue {
     const struct catalogue_model *models; /* by tier */
     size_t n_models;
+    const struct catalogue_target *targets; /* by tier, then as the model's regions are */
+    size_t n_targets;
     const char *source; /* the file's path */
     uint8_t hash[32];   /* SHA-256 of its text */
     /* private */
@@ -83,10 +94,20 @@ struct status catalogue_load(const char *path, char error_text[256],
 /* libs/catalogue/default.yaml as it was at build time. Always OK: a broken one is a bug. */
 struct status catalogue_load_default(struct catalogue **out) NODISCARD;
 
+/* What path names, or the built-in one when it is empty. */
+struct status catalogue_open(const char *path, char error_text[256],
+                             struct catalogue **out) NODISCARD;
+
+/* The same while others work: read off the loop. */
+struct status catalogue_reload(struct loop *loop, const char *path, char error_text[256],
+                               struct catalogue **out) NODISCARD PARKS;
+
 struct catalogue *catalogue_ref(struct catalogue *catalogue);
 void catalogue_unref(struct catalogue *catalogue);
 
 const struct catalogue_model *catalogue_find(const struct catalogue *catalogue, const char *name);
+const struct catalogue_target *catalogue_find_target(const struct catalogue *catalogue,
+                                                     const char *name);
 enum catalogue_lifecycle catalogue_lifecycle_at(const struct catalogue_model *model,
                                                 uint64_t wall_s);
 

@@ -154,6 +154,7 @@ static bool refuse_value(const struct column_source *s, const struct column *c,
         [COLUMN_SWITCH] = "yes or no",
         [COLUMN_NAMES] = "a list of different names",
         [COLUMN_GROUP] = "a mapping",
+        [COLUMN_FOREIGN] = "",
     };
     uint64_t unit = c->type == COLUMN_USD ? 1000000 : 1;
     char bounds[80] = "";
@@ -224,6 +225,7 @@ static bool parse_number(const struct column *c, struct span text, uint64_t *out
     case COLUMN_SWITCH:
     case COLUMN_NAMES:
     case COLUMN_GROUP:
+    case COLUMN_FOREIGN:
         break;
     }
     return false;
@@ -249,6 +251,9 @@ static bool read_value(const struct column_source *s, const struct column *c,
                        const struct yaml *value, void *record)
 {
     void *field = (char *)record + c->offset;
+    if (c->type == COLUMN_FOREIGN) {
+        return true;
+    }
     if (c->type == COLUMN_NAMES) {
         return read_names(s, c, value, record);
     }

@@ -106,9 +106,10 @@ bool limiter_limits(const struct limiter *limiter, const struct engine_resource 
 {
     const struct policy *policy = limiter->policy;
     struct span name = span_str(resource->name), prefix = SPAN("tenant:");
-    const struct catalogue_model *model = catalogue_find(policy->catalogue, resource->name);
-    if (resource->kind == ENGINE_MODEL && model != NULL) {
-        *out = policy_model(policy, model);
+    const struct catalogue_target *target =
+        catalogue_find_target(policy->catalogue, resource->name);
+    if (resource->kind == ENGINE_MODEL && target != NULL) {
+        *out = policy_model(policy, &target->model);
         return true;
     }
     bool tenant = span_starts(name, prefix);
@@ -160,25 +161,58 @@ static enum state_found load(struct limiter *limiter, const struct state_file *f
 }
 
 static struct engine_resource *ensure(struct limiter *limiter, const char *name,
-                                      enum engine_kind kind, const struct engine_limits *limits)
+                                      enum engine_kind kind, const struct engine_limits *limits,
+                                      uint64_t keep_ms)
 {
     struct engine_resource *resource = store_resource(limiter->store, span_str(name));
-    return resource != NULL
-               ? resource
-               : store_resource_add(limiter->store, span_str(name), kind, limits, 0, ENGINE_NEVER);
+    if (resource == NULL) {
+        resource = store_resource_add(limiter->store, span_str(name), kind, limits,
+                                      home_now_ms(limiter), keep_ms);
+    }
+    return resource;
 }
 
-static bool ensure_model(struct limiter *limiter, size_t i)
+static bool ensure_model(struct limiter *limiter, const struct catalogue_target *target,
+                         uint64_t keep_ms)
 {
-    const struct catalogue_model *model = &limiter->policy->catalogue->models[i];
-    struct engine_limits limits = policy_model(limiter->policy, model);
-    limiter->models[i] = ensure(limiter, model->name, ENGINE_MODEL, &limits);
-    if (model->concurrency > ENGINE_LEASES_MOST) {
+    struct engine_limits limits = policy_model(limiter->policy, &target->model);
+    if (ensure(limiter, target->name, ENGINE_MODEL, &limits, keep_ms) == NULL) {
+        return false;
+    }
+    if (target->model.concurrency > ENGINE_LEASES_MOST) {
         LOG(WARN, "concurrency is beyond what is counted, so it is no limit",
-            KV("model", model->name), KV("concurrency", model->concurrency),
+            KV("model", target->name), KV("concurrency", target->model.concurrency),
             KV("most", ENGINE_LEASES_MOST));
     }
-    return limiter->models[i] != NULL;
+    return true;
+}
+
+/* Those that the catalogue in force does not know and nobody has used. */
+static void drop_new_models(struct limiter *limiter, const struct catalogue *catalogue)
+{
+    for (size_t i = 0; i < catalogue->n_targets; i++) {
+        const char *name = catalogue->targets[i].name;
+        struct engine_resource *resource = store_resource(limiter->store, span_str(name));
+        if (resource != NULL && resource->header.seq == 0 &&
+            catalogue_find_target(limiter->policy->catalogue, name) == NULL) {
+            store_resource_drop(limiter->store, resource);
+        }
+    }
+}
+
+bool limiter_take_models(struct limiter *limiter, const struct catalogue *catalogue,
+                         uint64_t keep_ms)
+{
+    for (size_t i = 0; i < catalogue->n_targets; i++) {
+        if (!ensure_model(limiter, &catalogue->targets[i], keep_ms)) {
+            drop_new_models(limiter, catalogue);
+            return false;
+        }
+    }
+    for (size_t i = 0; i < catalogue->n_targets; i++) {
+        limiter->models[i] = store_resource(limiter->store, span_str(catalogue->targets[i].name));
+    }
+    return true;
 }
 
 struct status limiter_begin(struct limiter *limiter, size_t resources, char error_text[256])
@@ -206,11 +240,9 @@ struct status limiter_begin(struct limiter *limiter, size_t resources, char erro
     });
     limiter->audit = audit_new(resources);
     enum state_found found = load(limiter, file);
-    limiter->suite = ensure(limiter, "suite", ENGINE_POOL, &limiter->policy->suite);
-    for (size_t i = 0; i < limiter->policy->catalogue->n_models; i++) {
-        if (!ensure_model(limiter, i)) {
-            return status_of(REASON_CONFIG_INVALID, "tenant_pools: more of them are in use");
-        }
+    limiter->suite = ensure(limiter, "suite", ENGINE_POOL, &limiter->policy->suite, ENGINE_NEVER);
+    if (!limiter_take_models(limiter, limiter->policy->catalogue, ENGINE_NEVER)) {
+        return status_of(REASON_CONFIG_INVALID, "tenant_pools: more of them are in use");
     }
     if (shared) { /* Redis will tell */
         return STATUS_SUCCESS;

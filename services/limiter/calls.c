@@ -5,6 +5,7 @@
 #include "codec/hash.h"
 #include "limiter/reply.h"
 #include "limiter/request.h"
+#include "limiter/wait.h"
 
 static const char *priority_name(Limiter__Priority priority)
 {
@@ -17,6 +18,21 @@ static const char *priority_name(Limiter__Priority priority)
         return "background";
     default:
         return "normal";
+    }
+}
+
+/* Classes of waiters: 0 first. */
+static uint32_t class_of(Limiter__Priority priority)
+{
+    switch (priority) {
+    case LIMITER__PRIORITY__PRIORITY_URGENT:
+        return 0;
+    case LIMITER__PRIORITY__PRIORITY_LOW:
+        return 2;
+    case LIMITER__PRIORITY__PRIORITY_BACKGROUND:
+        return 3;
+    default:
+        return 1;
     }
 }
 
@@ -80,6 +96,7 @@ struct status calls_acquire(struct limiter *limiter, const Limiter__AcquireReque
     a->event.id = id;
     a->event.session = session;
     a->priority = priority_name(request->priority);
+    a->event.priority = class_of(request->priority);
     ask_init(limiter, &a->ask, arena, find_acquire, answer_acquire);
     a->ask.event.acquire = &a->event;
     *out = &a->ask;
@@ -119,14 +136,23 @@ static bool usage_bounded(const Limiter__TokenUsage *usage)
            usage->cache_write_tokens <= REQUEST_TOKENS_MOST;
 }
 
+/* The model that a report is about; NULL: the catalogue has it no longer. */
+static const struct catalogue_model *model_of(const struct limiter *limiter,
+                                              const struct engine_report *report)
+{
+    size_t place;
+    return report->held[0] != NULL && limiter_model(limiter, report->held[0]->name, &place)
+               ? &limiter->policy->catalogue->targets[place].model
+               : NULL;
+}
+
 static void count_usage(const struct limiter *limiter, const Limiter__TokenUsage *usage,
                         struct engine_report *report)
 {
-    size_t place;
-    if (report->held[0] != NULL && limiter_model(limiter, report->held[0]->name, &place)) {
-        const struct estimate_model *estimate = &limiter->policy->catalogue->models[place].estimate;
+    const struct catalogue_model *model = model_of(limiter, report);
+    if (model != NULL) {
         report->model_tokens = estimate_model_settled(
-            estimate, usage->input_tokens, usage->cache_write_tokens, usage->output_tokens);
+            &model->estimate, usage->input_tokens, usage->cache_write_tokens, usage->output_tokens);
     }
     report->pool_tokens = estimate_pool_settled(usage->input_tokens, usage->cache_read_tokens,
                                                 usage->cache_write_tokens, usage->output_tokens);
@@ -158,11 +184,13 @@ static void answer_report(struct limiter *limiter, struct ask *ask)
 {
     const struct report *r = CONTAINER_OF(ask, struct report, ask);
     const struct engine_report *event = &r->event;
-    const struct engine_resource *model = event->held[0];
+    const struct catalogue_model *model = model_of(limiter, event);
     reply_note_report(limiter, event, ask->now_ms);
-    if (model != NULL) {
-        note_breaker(limiter, model, r->breaker);
+    if (event->held[0] != NULL) {
+        note_breaker(limiter, event->held[0], r->breaker);
     }
+    wait_heard_of(limiter, &event->id);
+    wait_cancel(limiter, &event->id);
     bool counted = event->result == ENGINE_APPLIED || event->result == ENGINE_UNKNOWN_ID;
     if (r->usage != NULL && counted && event->outcome == ENGINE_OK && model != NULL) {
         outputs_add(limiter->outputs, span_str(model->name), r->tenant, r->usage->output_tokens);

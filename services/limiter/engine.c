@@ -56,6 +56,9 @@ void engine_resource_forget(struct engine_resource *resource, const struct engin
         .breaker_since = 1,
         .gone = resource->health.gone,
     };
+    resource->virtual_now = 0;
+    resource->n_tags = 0;
+    resource->n_heads = 0;
     resource->loss = ENGINE_LOSS_NONE;
     resource->closed_until_ms = 0;
     resource->fence = 0;
@@ -119,10 +122,11 @@ void engine_refuse(struct engine_judgement *judgement, enum engine_reason reason
     judgement->exact = judgement->exact && exact;
 }
 
-static void judge(const struct engine_resource *resource, const struct engine_resource *suite,
+static void judge(const struct engine_resource *resource, const struct engine_acquire *acquire,
                   const struct engine_turn *turn, uint64_t charge,
                   struct engine_judgement *judgement)
 {
+    const struct engine_resource *suite = acquire->pools[0];
     *judgement = (struct engine_judgement){
         .resource = resource,
         .charge = charge,
@@ -141,6 +145,9 @@ static void judge(const struct engine_resource *resource, const struct engine_re
     }
     engine_leases_judge(resource, turn, judgement);
     engine_window_judge(resource, turn, judgement);
+    if (resource->kind == ENGINE_POOL) {
+        engine_queue_judge(resource, turn, acquire, judgement);
+    }
 }
 
 /* A time at which something opens, and whether that rests on no hint. */
@@ -175,8 +182,7 @@ static void set_retry(const struct engine_turn *turn, const struct engine_acquir
         later(&when, model);
         for (size_t p = 0; p < acquire->n_pools; p++) {
             struct engine_judgement pool;
-            judge(acquire->pools[p], acquire->pools[0], turn, acquire->candidates[i].pool_charge,
-                  &pool);
+            judge(acquire->pools[p], acquire, turn, acquire->candidates[i].pool_charge, &pool);
             later(&when, &pool);
         }
         if (when.at_ms < best.at_ms && when.at_ms < earlier_opens_ms) {
@@ -200,7 +206,7 @@ static const struct engine_candidate *choose(const struct engine_turn *turn,
     for (uint32_t i = 0; i < acquire->n_candidates; i++) {
         const struct engine_candidate *candidate = &acquire->candidates[i];
         struct engine_judgement *model = &verdict->judged[verdict->n_judged++];
-        judge(candidate->model, acquire->pools[0], turn, candidate->model_charge, model);
+        judge(candidate->model, acquire, turn, candidate->model_charge, model);
         if (model->reasons == 0) {
             verdict->candidate = i;
             verdict->generation = candidate->model->health.generation;
@@ -219,7 +225,7 @@ void engine_decide(const struct engine_turn *turn, const struct engine_acquire *
     verdict->granted = chosen != NULL;
     for (size_t p = 0; chosen != NULL && p < acquire->n_pools; p++) {
         struct engine_judgement *pool = &verdict->judged[verdict->n_judged++];
-        judge(acquire->pools[p], acquire->pools[0], turn, chosen->pool_charge, pool);
+        judge(acquire->pools[p], acquire, turn, chosen->pool_charge, pool);
         verdict->granted = verdict->granted && pool->reasons == 0;
     }
     if (!verdict->granted) {
@@ -238,16 +244,17 @@ static void charge(struct engine_resource *resource, const struct engine_turn *t
     bool added = engine_lease_add(resource, turn, &acquire->id, &acquire->session, record->fence);
     check(added);
     const struct engine_limits *limits = &resource->limits;
+    bool leased = engine_leases_most(resource) > 0;
     record->held[record->n_held++] = (struct engine_held){
         .hash = resource->hash,
         .no = no,
         .charge = judgement->charge,
         .prompt = prompt,
-        .leased = limits->concurrency > 0,
+        .leased = leased,
     };
     judgement->seq = resource->header.seq;
     judgement->remaining.requests -= limits->requests > 0;
-    judgement->remaining.leases -= limits->concurrency > 0;
+    judgement->remaining.leases -= leased;
     judgement->remaining.tokens -= limits->tokens > 0 ? (int64_t)judgement->charge : 0;
 }
 
@@ -278,6 +285,7 @@ static void grant(const struct engine_turn *turn, const struct engine_acquire *a
         charge(acquire->pools[p], turn, acquire, &judged[1 + p], chosen->pool_prompt);
     }
     record->probe = engine_health_grant(model, turn, &acquire->id);
+    engine_tags_charge(suite, acquire, chosen->pool_charge);
 
     verdict->probe = record->probe;
     verdict->fence = record->fence;
@@ -352,6 +360,9 @@ void engine_acquire(const struct engine_turn *turn, const struct engine_acquire 
     engine_decide(turn, acquire);
     if (acquire->verdict->granted) {
         grant(turn, acquire);
+        if (turn->queue != NULL) {
+            turn->queue->freed = true; /* the next in the order has come to the front */
+        }
     }
 }
 

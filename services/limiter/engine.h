@@ -15,7 +15,7 @@
 #include "limiter/engine_state.h"
 
 #define ENGINE_LEVELS          5
-#define ENGINE_CANDIDATES_MOST 16
+#define ENGINE_CANDIDATES_MOST 32
 #define ENGINE_JUDGED_MOST     (ENGINE_CANDIDATES_MOST + ENGINE_POOLS_MOST)
 #define ENGINE_NEVER           UINT64_MAX
 
@@ -33,6 +33,10 @@ struct engine_rules {
     double breaker_ratio;   /* of failures that opens it */
     uint64_t record_open_ms;
     uint64_t record_done_ms;
+    bool ramp;         /* a model that recovers takes 1 call at once, then 2, 4, ... */
+    uint64_t aging_ms; /* a waiter rises by one class in that time */
+    uint64_t head_ms;  /* a limiter's foremost waiter counts at the others for so long */
+    uint32_t waiters_most, tenant_waiters_most;
 };
 
 /* Numbers as on the wire. */
@@ -47,7 +51,10 @@ enum engine_reason {
     ENGINE_REASON_REQUESTS = 8,
     ENGINE_REASON_PACED = 9,
     ENGINE_REASON_TOKENS = 10,
+    ENGINE_REASON_QUEUED_BEHIND = 11,
     ENGINE_REASON_TOO_LARGE = 12,
+    ENGINE_REASON_WOULD_MISS_DEADLINE = 13,
+    ENGINE_REASON_QUEUE_FULL = 14,
     ENGINE_REASON_CANCELLED = 15,
 };
 
@@ -73,6 +80,8 @@ struct engine_verdict {
     bool replayed;
     bool cancelled; /* refused because the id was ended before */
     bool probe;
+    bool queued;      /* it waits from now on; all else is as in a refusal */
+    uint32_t reasons; /* of the request as a whole, no resource is to blame */
     uint32_t candidate;
     uint64_t retry_at_ms; /* 0: not known, or never */
     bool exact;
@@ -84,6 +93,8 @@ struct engine_verdict {
     size_t n_judged;
     struct engine_judgement judged[ENGINE_JUDGED_MOST];
 };
+
+struct engine_queue;
 
 struct engine_candidate {
     struct engine_resource *model;
@@ -101,6 +112,11 @@ struct engine_acquire {
     struct engine_resource *pools[ENGINE_POOLS_MOST]; /* suite, tenant */
     size_t n_pools;                                   /* 1 or 2 */
     struct engine_record *record;                     /* of this id */
+    uint64_t tenant;                                  /* hash of the name */
+    uint32_t weight;                                  /* of the tenant; 0 is 1 */
+    uint32_t priority;                                /* 0 urgent, to 3 background */
+    struct engine_waiter *waiter;                     /* memory for waiting; NULL: it does not */
+    uint64_t deadline_ms;                             /* until when it waits */
     struct engine_verdict *verdict;
 };
 
@@ -169,6 +185,7 @@ enum engine_order_kind {
     ENGINE_CLOSE,         /* refuses everything until it is reopened */
     ENGINE_CLOSE_BREAKER, /* of a model: calls flow again */
     ENGINE_REOPEN,        /* ends GONE and CLOSED */
+    ENGINE_ADOPT,         /* limits of policy or catalogue, which an operator's outlive */
     ENGINE_LOSE,          /* of the suite: state was lost, a new epoch begins */
 };
 
@@ -176,7 +193,8 @@ struct engine_order {
     enum engine_order_kind kind;
     struct engine_resource *resource;
     struct engine_resource *suite;
-    struct engine_limits limits; /* LIMIT; the base of the cooldown stays */
+    struct engine_limits limits; /* LIMIT: the base of the cooldown stays; ADOPT */
+    bool reopen;                 /* ADOPT: it is another model now, which is not GONE */
     struct span note;            /* CLOSE: at most ENGINE_NOTE_MOST */
     bool force;                  /* REOPEN: ends the closure after a loss too */
     enum engine_loss loss;       /* LOSE */
@@ -187,14 +205,12 @@ struct engine_order {
 };
 
 struct engine_event {
-    struct engine_acquire *acquire; /* one of the four */
+    struct engine_acquire *acquire; /* one of the five */
     struct engine_report *report;
     struct engine_renew *renew;
     struct engine_order *order;
+    struct engine_waiter *leave; /* does not want to wait any more */
 };
-
-/* --- the step ----------------------------------------------------------------------------------
- */
 
 /* name: at most ENGINE_NAME_MOST bytes. */
 void engine_resource_init(struct engine_resource *resource, struct span name, uint64_t hash,
@@ -210,20 +226,19 @@ void engine_resource_adopt(struct engine_resource *resource, const struct engine
 /* Forgets everything that was counted, keeps what was said: newer limits, closed, gone. */
 void engine_resource_forget(struct engine_resource *resource, const struct engine_rules *rules);
 
-/* A resource of an epoch before the suite's, after whose loss nothing was granted until all that
- * was counted had run out: keeps limits and health, and its numbers, so that none comes again. */
+/* One of an epoch before the suite's, after whose loss nothing was granted until all that was
+ * counted had run out: keeps limits, health, and its numbers, so that none comes again. */
 void engine_resource_shed(struct engine_resource *resource);
 
-/* Takes the batch: orders, reports and renewals first, then the acquires, each in their order. The
- * resources that were written have the step's stamp, and so have the records. stamp is
- * new with every step. Returns the authority's present: now_ms, or later if a resource has seen
- * later. */
+/* Takes the batch: orders, reports and renewals first, then who waits in queue (NULL: nobody can),
+ * then the acquires, each in their order. What was written has the step's stamp, which is new with
+ * every step. Returns the authority's present: now_ms, or later if a resource has seen later. */
 uint64_t engine_step(const struct engine_rules *rules, uint64_t now_ms, uint64_t stamp,
-                     struct engine_event *events, size_t n_events);
+                     struct engine_event *events, size_t n_events, struct engine_queue *queue);
 
-/* The verdict a new id would get; changes nothing. */
+/* The verdict a new id would get, or one that waits already; changes nothing. */
 void engine_peek(const struct engine_rules *rules, uint64_t now_ms,
-                 const struct engine_acquire *acquire);
+                 const struct engine_acquire *acquire, struct engine_queue *queue);
 
 /* What is left at now_ms. Members of limits that are unset are 0. */
 struct engine_remaining engine_remaining(const struct engine_rules *rules, uint64_t now_ms,

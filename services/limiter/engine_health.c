@@ -68,6 +68,7 @@ static void cool_down(struct engine_resource *resource, const struct engine_turn
 {
     struct engine_health *health = &resource->health;
     const struct engine_rules *rules = turn->rules;
+    health->ramp = rules->ramp;
     uint64_t wait_ms = resource->limits.cooldown_ms;
     if (current) {
         wait_ms += rules->cooldown_steps_ms[health->level];
@@ -82,6 +83,17 @@ static void cool_down(struct engine_resource *resource, const struct engine_turn
     }
     if (turn->now_ms + wait_ms > health->cooldown_until_ms) {
         health->cooldown_until_ms = turn->now_ms + wait_ms;
+    }
+}
+
+/* A success while it recovers: twice as many may run. */
+static void ramp_up(struct engine_resource *resource)
+{
+    struct engine_health *health = &resource->health;
+    uint32_t limit = resource->limits.concurrency;
+    health->ramp *= 2;
+    if (health->ramp >= (limit > 0 ? limit : ENGINE_LEASES_MOST)) {
+        health->ramp = 0;
     }
 }
 
@@ -101,6 +113,7 @@ void engine_health_close_breaker(struct engine_resource *resource)
 static void breaker_open(struct engine_health *health, const struct engine_turn *turn)
 {
     breaker_set(health, ENGINE_BREAKER_OPEN);
+    health->ramp = turn->rules->ramp;
     health->open_until_ms = turn->now_ms + turn->rules->breaker_open_ms;
 }
 
@@ -156,6 +169,7 @@ void engine_health_report(struct engine_resource *resource, const struct engine_
         cool_down(resource, turn, report->server_retry_ms, current);
     } else if (report->outcome == ENGINE_OK && current) {
         health->level = 0;
+        ramp_up(resource);
     } else if (report->outcome == ENGINE_GONE) {
         health->gone = true;
     }

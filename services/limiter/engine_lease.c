@@ -16,10 +16,16 @@ static uint32_t expired_by(const struct engine_resource *resource, uint64_t now_
     return engine_leases_live(resource, now_ms) - engine_leases_live(resource, then_ms);
 }
 
+uint32_t engine_leases_most(const struct engine_resource *resource)
+{
+    uint32_t most = resource->limits.concurrency, ramp = resource->health.ramp;
+    return ramp > 0 && (most == 0 || ramp < most) ? ramp : most;
+}
+
 void engine_leases_judge(const struct engine_resource *resource, const struct engine_turn *turn,
                          struct engine_judgement *judgement)
 {
-    uint32_t most = resource->limits.concurrency;
+    uint32_t most = engine_leases_most(resource);
     uint32_t live = engine_leases_live(resource, turn->now_ms);
     if (live < most) {
         judgement->remaining.leases = most - live;
@@ -75,11 +81,12 @@ static void drop_expired(struct engine_resource *resource, uint64_t now_ms)
 bool engine_lease_add(struct engine_resource *resource, const struct engine_turn *turn,
                       const struct engine_id *id, const struct engine_id *session, uint64_t fence)
 {
-    if (resource->limits.concurrency == 0) {
+    if (engine_leases_most(resource) == 0) {
         return true;
     }
     drop_expired(resource, turn->now_ms);
-    if (resource->n_leases >= resource->limits.concurrency) {
+    uint32_t most = resource->limits.concurrency;
+    if (resource->n_leases >= (most > 0 ? most : ENGINE_LEASES_MOST)) {
         return false;
     }
     resource->leases[resource->n_leases++] = (struct engine_lease){

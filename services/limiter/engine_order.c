@@ -18,6 +18,18 @@ static void limit(const struct engine_turn *turn, struct engine_order *order)
     engine_window_reshape(resource, turn->rules, turn->now_ms, &order->scratch);
 }
 
+static void adopt(const struct engine_turn *turn, struct engine_order *order)
+{
+    struct engine_resource *resource = order->resource;
+    bool reopened = order->reopen && resource->health.gone;
+    struct engine_limits before = resource->limits;
+    engine_resource_adopt(resource, &order->limits, turn->rules, turn->now_ms, &order->scratch);
+    if (reopened || memcmp(&before, &resource->limits, sizeof(before)) != 0) {
+        engine_touch(resource, turn);
+        resource->health.gone &= !order->reopen;
+    }
+}
+
 static void close_all(const struct engine_turn *turn, const struct engine_order *order)
 {
     struct engine_resource *resource = order->resource;
@@ -79,6 +91,9 @@ void engine_order(const struct engine_turn *turn, struct engine_order *order)
         break;
     case ENGINE_REOPEN:
         reopen(turn, order);
+        break;
+    case ENGINE_ADOPT:
+        adopt(turn, order);
         break;
     case ENGINE_LOSE:
         lose(turn, order);

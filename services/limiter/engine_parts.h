@@ -8,7 +8,7 @@
 #ifndef PRISM_LIMITER_ENGINE_PARTS_H
 #define PRISM_LIMITER_ENGINE_PARTS_H
 
-#include "limiter/engine.h"
+#include "limiter/engine_queue.h"
 
 /* One step: the time it happens at. */
 struct engine_turn {
@@ -16,6 +16,7 @@ struct engine_turn {
     uint64_t now_ms;
     uint64_t stamp;
     const struct engine_resource *suite; /* has the epoch; NULL: no event touches a resource */
+    struct engine_queue *queue;          /* NULL: nobody waits here */
 };
 
 /* Marks the resource as written by this step. */
@@ -67,6 +68,10 @@ void engine_window_refund(struct engine_resource *resource, uint64_t no, uint64_
 void engine_window_debit(struct engine_resource *resource, const struct engine_turn *turn,
                          uint64_t no, uint64_t before, uint64_t tokens);
 
+/* When at most so many requests and tokens are in it. */
+uint64_t engine_window_matures(const struct engine_resource *resource,
+                               const struct engine_turn *turn, uint64_t requests, uint64_t tokens);
+
 /* --- form of a window: engine_shape.c ----------------------------------------------------------
  */
 
@@ -81,12 +86,14 @@ void engine_window_reshape(struct engine_resource *resource, const struct engine
 /* --- leases: engine_lease.c --------------------------------------------------------------------
  */
 
+/* Calls at once, while a model recovers fewer than its limit; 0: no limit. */
+uint32_t engine_leases_most(const struct engine_resource *resource);
 void engine_leases_judge(const struct engine_resource *resource, const struct engine_turn *turn,
                          struct engine_judgement *judgement);
 const struct engine_lease *engine_lease_find(const struct engine_resource *resource,
                                              const struct engine_id *id, uint64_t now_ms);
 
-/* False when the table is full. Does nothing where the resource has no limit of concurrency. */
+/* False when the table is full. Does nothing where there is no limit now. */
 bool engine_lease_add(struct engine_resource *resource, const struct engine_turn *turn,
                       const struct engine_id *id, const struct engine_id *session, uint64_t fence);
 void engine_lease_renew(struct engine_resource *resource, const struct engine_turn *turn,
@@ -113,5 +120,54 @@ void engine_health_close_breaker(struct engine_resource *resource);
 /* generation: of the grant, 0 when that is unknown. */
 void engine_health_report(struct engine_resource *resource, const struct engine_turn *turn,
                           const struct engine_report *report, uint64_t generation);
+
+/* --- who waits: engine_queue.c, engine_eta.c, engine_serve.c -----------------------------------
+ */
+
+/* Place in the order of a pool. */
+struct engine_key {
+    uint32_t priority;
+    uint64_t start;
+    uint64_t since_ms;
+    uint32_t limiter;
+    uint64_t no;
+};
+
+struct engine_key engine_key_of(const struct engine_turn *turn,
+                                const struct engine_acquire *acquire,
+                                const struct engine_resource *pool);
+struct engine_key engine_key_of_head(const struct engine_turn *turn, const struct engine_head *head,
+                                     const struct engine_resource *pool);
+bool engine_key_before(const struct engine_key *a, const struct engine_key *b);
+
+void engine_queue_add(struct engine_queue *queue, struct engine_waiter *waiter);
+void engine_queue_remove(struct engine_queue *queue, struct engine_waiter *waiter);
+size_t engine_queue_of_tenant(const struct engine_queue *queue, uint64_t tenant);
+
+/* 1: nobody is in front. */
+uint32_t engine_queue_position(const struct engine_turn *turn, const struct engine_resource *pool,
+                               const struct engine_acquire *acquire);
+
+/* When the k-th from now may go; charge: of all k. */
+uint64_t engine_eta(const struct engine_resource *resource, const struct engine_turn *turn,
+                    uint64_t k, uint64_t charge, bool *exact);
+
+/* Predicate 8: whether somebody waits at this pool who is earlier in its order. */
+void engine_queue_judge(const struct engine_resource *pool, const struct engine_turn *turn,
+                        const struct engine_acquire *acquire, struct engine_judgement *judgement);
+
+/* A grant moves the virtual time of the suite and the tag of the tenant. */
+void engine_tags_charge(struct engine_resource *suite, const struct engine_acquire *acquire,
+                        uint64_t charge);
+
+/* Takes those who wait in their order, as far as they can be granted. */
+void engine_serve(const struct engine_turn *turn);
+
+/* An acquire of a batch: it is granted, refused, or waits from now on. */
+void engine_enter(const struct engine_turn *turn, struct engine_acquire *acquire);
+
+/* What the other limiters have to know after a step. */
+void engine_tell(const struct engine_turn *turn, const struct engine_event *events, size_t n_events,
+                 struct engine_resource *suite);
 
 #endif

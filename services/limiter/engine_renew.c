@@ -31,11 +31,11 @@ static void renew_at(struct engine_resource *resource, const struct engine_turn 
     engine_touch(resource, turn);
     if (engine_lease_find(resource, &renewal->id, turn->now_ms) != NULL) {
         engine_lease_renew(resource, turn, &renewal->id);
-    } else if (leaseless(renewal, resource) == NULL) {
+    } else if (resource->limits.concurrency > 0 && leaseless(renewal, resource) == NULL) {
         bool added =
             engine_lease_add(resource, turn, &renewal->id, &renew->session, renewal->fence);
         check(added);
-        renewal->restored = renewal->restored || resource->limits.concurrency > 0;
+        renewal->restored = true;
     }
     if (resource->kind == ENGINE_MODEL) {
         engine_health_renew(resource, turn, &renewal->id);

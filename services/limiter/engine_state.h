@@ -18,6 +18,9 @@
 #define ENGINE_LEASES_MOST   64
 #define ENGINE_DEBITS_MOST   96
 #define ENGINE_OUTCOMES_MOST 20
+#define ENGINE_TAGS_MOST     64 /* tenants that are ahead of their share */
+#define ENGINE_HEADS_MOST    16 /* limiters with waiters at one pool */
+#define ENGINE_PRIORITIES    4
 #define ENGINE_POOLS_MOST    2
 #define ENGINE_HELD_MOST     (1 + ENGINE_POOLS_MOST)
 #define ENGINE_WRITERS_MOST  16
@@ -110,8 +113,9 @@ struct engine_health {
     uint64_t generation; /* cooldown starts, breaker openings and closings so far */
     uint64_t cooldown_until_ms;
     uint32_t level; /* steps climbed without a success in between */
+    uint32_t ramp;  /* calls at once while it recovers, doubled by each success; 0: it has */
     bool gone;      /* as the provider said */
-    bool retired;   /* by its date; told anew before each step, kept nowhere */
+    bool retired;   /* by the catalogue; told anew before each step, kept nowhere */
 
     enum engine_breaker breaker;
     uint64_t breaker_since; /* generation from which outcomes count */
@@ -120,6 +124,26 @@ struct engine_health {
     uint64_t probe_expires_ms; /* 0: no probe */
     uint32_t n_outcomes;
     struct engine_outcome outcomes[ENGINE_OUTCOMES_MOST]; /* oldest first */
+};
+
+/* How far a tenant is ahead in the virtual time of a pool, which goes on by what is granted divided
+ * by the tenant's weight. */
+struct engine_tag {
+    uint64_t tenant;
+    uint64_t finish;
+};
+
+/* The foremost of those who wait at a limiter for this pool. */
+struct engine_head {
+    uint32_t limiter;
+    uint32_t priority; /* 0 first */
+    uint64_t tenant;
+    uint64_t since_ms;
+    uint64_t no; /* among the waiters of its limiter */
+    uint64_t deadline_ms;
+    uint64_t charge;
+    uint32_t candidate;
+    uint64_t expires_ms;
 };
 
 enum engine_kind {
@@ -158,6 +182,13 @@ struct engine_resource {
     struct engine_health health; /* models */
     bool closed;                 /* by an operator, who left the note */
     char note[ENGINE_NOTE_MOST + 1];
+
+    /* pools */
+    uint64_t virtual_now;
+    uint32_t n_tags; /* those beyond virtual_now */
+    struct engine_tag tags[ENGINE_TAGS_MOST];
+    uint32_t n_heads;
+    struct engine_head heads[ENGINE_HEADS_MOST];
 
     /* suite */
     enum engine_loss loss;    /* the latest */

@@ -144,6 +144,12 @@ static uint64_t matures_at(const struct engine_resource *resource, const struct 
     return at_ms;
 }
 
+uint64_t engine_window_matures(const struct engine_resource *resource,
+                               const struct engine_turn *turn, uint64_t requests, uint64_t tokens)
+{
+    return matures_at(resource, turn, sums_of(resource, turn), (struct sums){requests, tokens});
+}
+
 static void judge_tokens(const struct engine_resource *resource, const struct engine_turn *turn,
                          struct sums sums, struct engine_judgement *judgement)
 {

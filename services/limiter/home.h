@@ -23,7 +23,8 @@ struct ask {
      * comes first in a step may make room for a tenant's pool. A failure is the ask's. */
     struct status (*find)(struct limiter *limiter, struct ask *ask, bool make_room);
 
-    /* Once the step is kept: counts what was decided and makes the reply. */
+    /* Once the step is kept: counts what was decided and makes the reply. Not of an acquire that
+     * waits from now on (verdict->queued): its answer is made when it has its verdict (wait.h). */
     void (*answer)(struct limiter *limiter, struct ask *ask);
 
     struct arena *arena;
@@ -44,7 +45,8 @@ void ask_init(struct limiter *limiter, struct ask *ask, struct arena *arena,
               void (*answer)(struct limiter *, struct ask *));
 
 /* Decides all of them, each by itself: one that fails does not touch the others. Returns when the
- * last has ended. home_decide returns the status of the ask. */
+ * last has ended. In memory each is a step, in their order; in Redis as many as fit are one, in
+ * which what ends and is renewed comes first. home_decide returns the status of the ask. */
 void home_decide_all(struct limiter *limiter, struct ask *const *asks, size_t n) PARKS;
 struct status home_decide(struct limiter *limiter, struct ask *ask) NODISCARD PARKS;
 

@@ -173,7 +173,8 @@ static bool decide(struct home_redis *home)
     }
     uint64_t now_ms = home_redis_now_ms(home);
     step->now_ms =
-        n > 0 ? engine_step(&limiter->policy->rules, now_ms, step->stamp, step->events, n) : now_ms;
+        n > 0 ? engine_step(&limiter->policy->rules, now_ms, step->stamp, step->events, n, NULL)
+              : now_ms;
     home_redis_name_none(home);
     LIST_EACH (it, &step->asks) {
         bool named =

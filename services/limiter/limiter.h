@@ -10,10 +10,11 @@
 #include "app/service.h"
 #include "base/metric.h"
 #include "limiter/audit.h"
-#include "limiter/engine.h"
+#include "limiter/engine_queue.h"
 #include "limiter/outputs.h"
 #include "limiter/policy.h"
 #include "limiter/store.h"
+#include "loop/loop.h"
 #include "net/rpc_server.h"
 
 struct limiter_config {
@@ -41,11 +42,19 @@ struct limiter {
     struct audit *audit;
     struct limiter_metrics metrics;
     struct engine_resource *suite;
-    struct engine_resource *models[CATALOGUE_MODELS_MOST]; /* as the catalogue has them */
-    uint64_t (*clock_ms)(void);                            /* steady; in memory the authority's */
-    uint64_t (*wall_ms)(void);                             /* for the dates of the catalogue */
-    uint64_t stamp;                                        /* of the last step */
-    size_t sessions;                                       /* attached */
+    struct engine_resource *models[CATALOGUE_TARGETS_MOST]; /* as the catalogue has its targets */
+    uint64_t (*clock_ms)(void);                             /* steady; in memory the authority's */
+    uint64_t (*wall_ms)(void);                              /* for the dates of the catalogue */
+    uint64_t stamp;                                         /* of the last step */
+
+    struct engine_queue queue;
+    struct map *waiters;    /* id -> struct engine_waiter * */
+    struct map *unaccepted; /* id -> grant that was sent on a stream (wait.c) */
+    struct loop *loop;      /* the timer's; NULL: nobody has waited yet */
+    struct timer wake;      /* somebody's turn comes */
+    size_t grants;          /* tasks that watch over one */
+    struct list watches;    /* streams of changes (stream.c) */
+    size_t sessions;        /* attached */
     void (*on_ready)(void *arg, bool ready, const char *why); /* of the store; may be NULL */
     void *on_ready_arg;
 };
@@ -60,6 +69,14 @@ void limiter_free(struct limiter *limiter) PARKS; /* takes NULL */
 struct status limiter_begin(struct limiter *limiter, size_t resources,
                             char error_text[256]) NODISCARD;
 
+/* Part of it too: a resource for each target of a catalogue, found or made, and models as it has
+ * them. False: no room, and nothing has changed. */
+bool limiter_take_models(struct limiter *limiter, const struct catalogue *catalogue,
+                         uint64_t keep_ms);
+
+/* Reads the catalogue anew and takes it; a bad one changes nothing and is logged. */
+void limiter_reload(struct limiter *limiter, struct loop *loop) PARKS;
+
 /* One event through the engine in this process's memory; what it wrote is kept when this returns.
  * Returns the present it was decided at. */
 uint64_t limiter_step(struct limiter *limiter, struct engine_event event);
@@ -72,6 +89,11 @@ void limiter_losing(const struct limiter *limiter, enum engine_loss loss,
 void limiter_lost(const struct limiter *limiter, const struct engine_order *order);
 const char *limiter_loss_text(enum engine_loss loss); /* for people; "" for none */
 
+/* Those whose turn it is are taken. */
+void limiter_serve(struct limiter *limiter);
+
+/* How the engine knows a tenant. */
+uint64_t limiter_tenant_hash(struct span tenant);
 /* The limits that policy and catalogue have for it. False: they do not know it. */
 bool limiter_limits(const struct limiter *limiter, const struct engine_resource *resource,
                     struct engine_limits *out);
@@ -84,8 +106,13 @@ bool limiter_tenant_valid(struct span tenant);
 bool limiter_tenant_pool(struct limiter *limiter, struct span tenant, bool make_room,
                          struct engine_resource **out);
 
-/* The place of a model in catalogue and models; false when there is none of that name. */
+/* The place of a model in a region ("sonnet-4.6@us-east-2") among the catalogue's targets and in
+ * models; false when there is none of that name. */
 bool limiter_model(const struct limiter *limiter, const char *name, size_t *out);
+
+/* A model that only a former catalogue knew: what runs there goes on, nothing new begins. NULL:
+ * there is none of that name. */
+struct engine_resource *limiter_former_model(const struct limiter *limiter, const char *name);
 
 /* Models whose date has come are retired; limiter_model does that for one. */
 void limiter_look_at_dates(const struct limiter *limiter);

@@ -2,6 +2,7 @@
 #include "limiter/look.h"
 
 #include <inttypes.h>
+#include <string.h>
 
 #include "limiter/home.h"
 #include "limiter/reply.h"
@@ -78,7 +79,7 @@ struct status look_peek(struct rpc *rpc, const void *message)
     limiter_look_at_dates(limiter);
     Limiter__PeekResponse reply = LIMITER__PEEK_RESPONSE__INIT;
     if (request->n_candidates > 0) {
-        engine_peek(&limiter->policy->rules, now_ms, &view.acquire);
+        engine_peek(&limiter->policy->rules, now_ms, &view.acquire, &limiter->queue);
         reply.verdict = reply_verdict(arena, view.acquire.verdict, now_ms);
     }
     reply.resources = ARENA_ARRAY(arena, Limiter__Resource *, view.n);
@@ -178,14 +179,17 @@ static void dump_audit(struct buf *out, const struct limiter *limiter,
     }
 }
 
-static bool dumped(const Limiter__DumpRequest *request, const struct engine_resource *r)
+bool look_concerns(const struct engine_resource *r, const char *tenant)
 {
     struct span name = span_str(r->name), prefix = SPAN("tenant:");
-    if (request->resource[0] != '\0' && !span_eq(name, span_str(request->resource))) {
-        return false;
-    }
-    return request->tenant[0] == '\0' || !span_starts(name, prefix) ||
-           span_eq(span_from(name, prefix.len), span_str(request->tenant));
+    return tenant[0] == '\0' || !span_starts(name, prefix) ||
+           span_eq(span_from(name, prefix.len), span_str(tenant));
+}
+
+static bool dumped(const Limiter__DumpRequest *request, const struct engine_resource *r)
+{
+    return (request->resource[0] == '\0' || strcmp(r->name, request->resource) == 0) &&
+           look_concerns(r, request->tenant);
 }
 
 /* Pages end between resources: one has at most about 200 KB. */

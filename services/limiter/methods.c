@@ -5,6 +5,8 @@
 #include "limiter/look.h"
 #include "limiter/operate.h"
 #include "limiter/renew.h"
+#include "limiter/stream.h"
+#include "limiter/wait.h"
 
 static struct status decide_and_send(struct rpc *rpc, struct ask *ask) PARKS
 {
@@ -16,7 +18,9 @@ static struct status acquire(struct rpc *rpc, const void *request)
 {
     struct ask *ask;
     TRY(calls_acquire(rpc_service(rpc), request, rpc_arena(rpc), &ask));
-    return decide_and_send(rpc, ask);
+    TRY(wait_decide(rpc_service(rpc), ask, ((const Limiter__AcquireRequest *)request)->max_wait_ms,
+                    NULL));
+    return rpc_send(rpc, ask->reply);
 }
 
 static struct status complete(struct rpc *rpc, const void *request)
@@ -44,7 +48,7 @@ static struct status renew(struct rpc *rpc, const void *request)
 
 const struct rpc_method limiter_methods[] = {
     {"Acquire", RPC_UNARY, acquire},
-    {"AcquireStream", RPC_SERVER_STREAM, NULL},
+    {"AcquireStream", RPC_SERVER_STREAM, stream_acquire},
     {"Attach", RPC_BIDI, attach_session},
     {"Complete", RPC_UNARY, complete},
     {"Renew", RPC_UNARY, renew},
@@ -55,7 +59,7 @@ const struct rpc_method limiter_methods[] = {
     {"ForceOpen", RPC_UNARY, operate_force_open},
     {"ForceClose", RPC_UNARY, operate_force_close},
     {"Reopen", RPC_UNARY, operate_reopen},
-    {"WatchResources", RPC_SERVER_STREAM, NULL},
+    {"WatchResources", RPC_SERVER_STREAM, stream_watch},
 };
 
 const size_t limiter_n_methods = ARRAY_LEN(limiter_methods);

@@ -166,7 +166,6 @@ struct status operate_reopen(struct rpc *rpc, const void *message)
     Limiter__ReopenResponse reply = LIMITER__REOPEN_RESPONSE__INIT;
     reply.resource = ask->reply;
     return order->resource->health.retired
-               ? status_of(REASON_NOT_APPLICABLE,
-                           "by the date in the catalogue the model is retired")
+               ? status_of(REASON_NOT_APPLICABLE, "the catalogue has retired the model")
                : rpc_send(rpc, &reply);
 }

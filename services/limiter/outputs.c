@@ -10,9 +10,9 @@
 
 struct pair {
     uint64_t tokens[OUTPUTS_KEPT]; /* round robin */
+    uint64_t sorted[OUTPUTS_KEPT]; /* the same */
     uint32_t n;
     uint32_t next;
-    uint64_t q95; /* of these */
 };
 
 struct outputs {
@@ -55,19 +55,31 @@ static struct span key_of(struct span model, struct span tenant, char room[KEY_M
     return span_of(room, model.len + 1 + tenant.len);
 }
 
-static int compare(const void *a, const void *b)
+/* Where it is among the sorted ones, or would be. */
+static uint32_t place_of(const struct pair *pair, uint64_t tokens)
 {
-    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-    return x < y ? -1 : x > y;
+    uint32_t at = 0;
+    while (at < pair->n && pair->sorted[at] < tokens) {
+        at++;
+    }
+    return at;
 }
 
-static uint64_t q95_of(const struct pair *pair)
+/* In place of the oldest, where there are enough. */
+static void pair_add(struct pair *pair, uint64_t tokens)
 {
-    uint64_t sorted[OUTPUTS_KEPT];
-    memcpy(sorted, pair->tokens, pair->n * sizeof(sorted[0]));
-    qsort(sorted, pair->n, sizeof(sorted[0]), compare);
-    uint64_t q95 = sorted[(pair->n * 95 + 99) / 100 - 1];
-    return q95 > 0 ? q95 : 1;
+    uint64_t *sorted = pair->sorted;
+    if (pair->n == OUTPUTS_KEPT) {
+        uint32_t old = place_of(pair, pair->tokens[pair->next]);
+        pair->n--;
+        memmove(sorted + old, sorted + old + 1, (pair->n - old) * sizeof(*sorted));
+    }
+    uint32_t at = place_of(pair, tokens);
+    memmove(sorted + at + 1, sorted + at, (pair->n - at) * sizeof(*sorted));
+    sorted[at] = tokens;
+    pair->n++;
+    pair->tokens[pair->next] = tokens;
+    pair->next = (pair->next + 1) % OUTPUTS_KEPT;
 }
 
 void outputs_add(struct outputs *outputs, struct span model, struct span tenant, uint64_t tokens)
@@ -82,15 +94,16 @@ void outputs_add(struct outputs *outputs, struct span model, struct span tenant,
         pair = ALLOC(struct pair);
         map_set(outputs->pairs, key, pair);
     }
-    pair->tokens[pair->next] = tokens;
-    pair->next = (pair->next + 1) % OUTPUTS_KEPT;
-    pair->n += pair->n < OUTPUTS_KEPT;
-    pair->q95 = q95_of(pair);
+    pair_add(pair, tokens);
 }
 
 uint64_t outputs_q95(const struct outputs *outputs, struct span model, struct span tenant)
 {
     char room[KEY_MOST];
     const struct pair *pair = map_get(outputs->pairs, key_of(model, tenant, room));
-    return pair != NULL && pair->n >= OUTPUTS_LEAST ? pair->q95 : 0;
+    if (pair == NULL || pair->n < OUTPUTS_LEAST) {
+        return 0;
+    }
+    uint64_t q95 = pair->sorted[(pair->n * 95 + 99) / 100 - 1];
+    return q95 > 0 ? q95 : 1;
 }

@@ -4,7 +4,7 @@
 #include <endian.h>
 #include <string.h>
 
-#define VERSION 2 /* what was not there in an earlier one is 0 */
+#define VERSION 3 /* what was not there in an earlier one is 0 */
 
 /* Bounds of what is multiplied; the options and SetLimits allow no more. */
 #define COUNT_MOST    100000000u
@@ -12,7 +12,8 @@
 #define DURATION_MOST 86400000u
 
 /* Bound of what is added up. */
-#define AMOUNT_MOST (1ull << 53)
+#define AMOUNT_MOST  (1ull << 53)
+#define VIRTUAL_MOST (1ull << 63)
 
 struct pack {
     uint8_t *at;
@@ -216,6 +217,32 @@ static void health(struct pack *p, struct engine_health *h)
     }
 }
 
+static void waiting(struct pack *p, struct engine_resource *r)
+{
+    u64(p, &r->virtual_now);
+    want(p, r->virtual_now <= VIRTUAL_MOST);
+    r->n_tags = u8(p, r->n_tags, ENGINE_TAGS_MOST);
+    for (uint32_t i = 0; i < r->n_tags && p->ok; i++) {
+        u64(p, &r->tags[i].tenant);
+        u64(p, &r->tags[i].finish);
+        want(p, r->tags[i].finish <= VIRTUAL_MOST);
+    }
+    r->n_heads = u8(p, r->n_heads, ENGINE_HEADS_MOST);
+    for (uint32_t i = 0; i < r->n_heads && p->ok; i++) {
+        struct engine_head *head = &r->heads[i];
+        u32(p, &head->limiter);
+        head->priority = u8(p, head->priority, ENGINE_PRIORITIES - 1);
+        u64(p, &head->tenant);
+        u64(p, &head->since_ms);
+        u64(p, &head->no);
+        u64(p, &head->deadline_ms);
+        u64(p, &head->charge);
+        want(p, head->charge <= AMOUNT_MOST);
+        head->candidate = u8(p, head->candidate, ENGINE_CANDIDATES_MOST - 1);
+        u64(p, &head->expires_ms);
+    }
+}
+
 static void writers(struct pack *p, struct engine_resource *r)
 {
     u64(p, &r->began_ms);
@@ -249,6 +276,11 @@ static void resource(struct pack *p, struct engine_resource *r)
     u64(p, &r->fence);
     if (p->version >= 2 && r->kind == ENGINE_POOL) {
         writers(p, r);
+    }
+    if (p->version >= 3 && r->kind == ENGINE_POOL) {
+        waiting(p, r);
+    } else if (p->version >= 3) {
+        r->health.ramp = u8(p, r->health.ramp, ENGINE_LEASES_MOST);
     }
 }
 

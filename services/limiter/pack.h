@@ -11,7 +11,7 @@
 #include "base/span.h"
 #include "limiter/engine.h"
 
-#define PACK_RESOURCE_MOST 8160
+#define PACK_RESOURCE_MOST 10208
 #define PACK_RECORD_MOST   240
 #define PACK_HEADER        24
 

@@ -23,6 +23,13 @@ struct pool {
     uint64_t tokens;
     uint64_t burst;
     uint64_t interval_ms;
+    uint64_t weight;
+};
+
+/* A tenant by name. */
+struct tenant_row {
+    struct engine_limits limits;
+    uint32_t weight;
 };
 
 #define POOL(member, ...) COLUMN(struct pool, member, __VA_ARGS__)
@@ -34,6 +41,7 @@ static const struct column pool_columns[] = {
     POOL(tokens, COUNT, "tokens", .least = 1, .most = 1000000000000),
     POOL(burst, COUNT, "burst", .least = 1, .most = 1000000),
     POOL(interval_ms, DURATION, "interval", .least = 1, .most = 86400000),
+    POOL(weight, COUNT, "weight", .least = 1, .most = 1000),
 };
 
 static uint64_t scaled(const struct limiter_config *config, uint64_t ms)
@@ -90,6 +98,11 @@ static struct engine_rules rules_of(const struct limiter_config *config)
         .breaker_ratio = config->breaker_ratio,
         .record_open_ms = config->record_open,
         .record_done_ms = config->record_done,
+        .ramp = config->ramp,
+        .aging_ms = scaled(config, config->aging),
+        .head_ms = config->head_life,
+        .waiters_most = (uint32_t)config->waiters,
+        .tenant_waiters_most = (uint32_t)config->tenant_waiters,
     };
     for (int level = 1; level < ENGINE_LEVELS; level++) {
         rules.cooldown_steps_ms[level] = scaled(config, config->cooldown_step << (level - 1));
@@ -101,13 +114,14 @@ static struct engine_rules rules_of(const struct limiter_config *config)
  */
 
 static bool read_pool(struct policy *policy, const struct column_source *s, const struct yaml *row,
-                      struct engine_limits *out)
+                      struct engine_limits *out, uint32_t *weight)
 {
-    struct pool pool = {.window_ms = MINUTE_MS};
+    struct pool pool = {.window_ms = MINUTE_MS, .weight = 1};
     if (!column_read(s, row, pool_columns, ARRAY_LEN(pool_columns), &pool)) {
         return false;
     }
     *out = limits_of(policy->config, &pool);
+    *weight = (uint32_t)pool.weight;
     return true;
 }
 
@@ -122,11 +136,11 @@ static bool read_tenants(struct policy *policy, const struct column_source *s,
         if (!limiter_tenant_valid(row->key)) {
             return column_refuse(s, row->key_line, "a tenant is 1 to 63 of a-z, 0-9 and -");
         }
-        struct engine_limits *limits = ARENA_NEW(policy->arena, struct engine_limits);
-        if (!read_pool(policy, s, row, limits)) {
+        struct tenant_row *tenant = ARENA_NEW(policy->arena, struct tenant_row);
+        if (!read_pool(policy, s, row, &tenant->limits, &tenant->weight)) {
             return false;
         }
-        map_set(policy->tenants, row->key, limits);
+        map_set(policy->tenants, row->key, tenant);
     }
     return true;
 }
@@ -138,10 +152,11 @@ static bool read_root(struct policy *policy, const struct column_source *s, cons
     }
     for (const struct yaml *it = root->children; it != NULL; it = it->next) {
         bool ok;
+        uint32_t weight; /* the suite has nobody to share with */
         if (span_eq(it->key, SPAN("suite"))) {
-            ok = read_pool(policy, s, it, &policy->suite);
+            ok = read_pool(policy, s, it, &policy->suite, &weight);
         } else if (span_eq(it->key, SPAN("tenant_default"))) {
-            ok = read_pool(policy, s, it, &policy->tenant_default);
+            ok = read_pool(policy, s, it, &policy->tenant_default, &policy->default_weight);
             policy->every_tenant = true;
         } else if (span_eq(it->key, SPAN("tenants"))) {
             ok = read_tenants(policy, s, it);
@@ -187,13 +202,7 @@ static struct status fill(struct policy *policy, char error_text[256])
     if (config->guard < config->use_by + config->jitter + STORE_LAG_MS) {
         return status_of(REASON_CONFIG_INVALID, "guard must be at least use_by + jitter + 50 ms");
     }
-    TRY(config->catalogue[0] != '\0'
-            ? catalogue_load(config->catalogue, error_text, &policy->catalogue)
-            : catalogue_load_default(&policy->catalogue));
-    if (catalogue_find(policy->catalogue, "suite") != NULL) {
-        return status_of(REASON_CONFIG_INVALID,
-                         "a model of the catalogue is named as the suite is");
-    }
+    TRY(catalogue_open(config->catalogue, error_text, &policy->catalogue));
     policy->rules = rules_of(config);
     const struct pool suite = {
         .requests = config->suite_requests,
@@ -211,7 +220,8 @@ struct status policy_new(const struct limiter_config *config, char error_text[25
     struct policy *policy = ALLOC(struct policy);
     policy->config = config;
     policy->tenants = map_new();
-    policy->arena = arena_new(TENANTS_MOST * 2 * sizeof(struct engine_limits));
+    policy->default_weight = 1;
+    policy->arena = arena_new(TENANTS_MOST * 2 * sizeof(struct tenant_row));
     struct status s = fill(policy, error_text);
     if (!status_ok(s)) {
         policy_free(policy);
@@ -234,9 +244,15 @@ void policy_free(struct policy *policy)
 
 const struct engine_limits *policy_tenant(const struct policy *policy, struct span tenant)
 {
-    const struct engine_limits *own = map_get(policy->tenants, tenant);
+    const struct tenant_row *own = map_get(policy->tenants, tenant);
     if (own != NULL) {
-        return own;
+        return &own->limits;
     }
     return policy->every_tenant ? &policy->tenant_default : NULL;
+}
+
+uint32_t policy_weight(const struct policy *policy, struct span tenant)
+{
+    const struct tenant_row *own = map_get(policy->tenants, tenant);
+    return own != NULL ? own->weight : policy->default_weight;
 }

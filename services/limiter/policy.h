@@ -1,16 +1,17 @@
 /*
  * policy.h -- the numbers: rules of the engine, limits of suite, tenants and models.
  *
- * Floor 6. Made once at the start from options, policy file and catalogue; immutable then. The
- * policy file:
+ * Floor 6. Made once at the start from options, policy file and catalogue; immutable then, but for
+ * the catalogue, which may be exchanged (reload.c). The policy file:
  *
  *     suite: {requests: 30, window: 60s, concurrency: 5, tokens: 120_000}
  *     tenant_default: {requests: 10}      # absent: tenants without a row have no pool
  *     tenants:
- *       acme: {concurrency: 2, tokens: 50_000, burst: 2, interval: 2s}
+ *       acme: {concurrency: 2, tokens: 50_000, burst: 2, interval: 2s, weight: 3}
  *
  * What a pool leaves out is no limit of it; window is 60s, burst its concurrency (5 without one),
- * interval window / requests.
+ * interval window / requests. Among waiters a tenant's share goes by its weight, 1 unless it is
+ * given.
  */
 #ifndef PRISM_LIMITER_POLICY_H
 #define PRISM_LIMITER_POLICY_H
@@ -29,7 +30,8 @@ struct policy {
     const struct limiter_config *config;
     bool every_tenant;
     struct engine_limits tenant_default;
-    struct map *tenants; /* name -> struct engine_limits * */
+    uint32_t default_weight;
+    struct map *tenants; /* name -> struct tenant_row * */
     struct arena *arena;
 };
 
@@ -40,6 +42,8 @@ void policy_free(struct policy *policy); /* takes NULL */
 
 /* NULL: the tenant has no pool. */
 const struct engine_limits *policy_tenant(const struct policy *policy, struct span tenant);
+
+uint32_t policy_weight(const struct policy *policy, struct span tenant);
 
 struct engine_limits policy_model(const struct policy *policy, const struct catalogue_model *model);
 

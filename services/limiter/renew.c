@@ -1,6 +1,7 @@
 #include "limiter/renew.h"
 
 #include "limiter/request.h"
+#include "limiter/wait.h"
 #include "loop/task.h"
 
 _Static_assert(1 + RENEW_STEP_MOST * ENGINE_HELD_MOST <= STATE_STEP_MOST,
@@ -19,16 +20,30 @@ struct part {
     const Limiter__Lease **unknowns;
 };
 
+/* A model that a new catalogue knows no longer keeps what runs there. */
+static struct engine_resource *find_model(const struct limiter *limiter, const char *name,
+                                          uint64_t output, uint64_t *tokens)
+{
+    size_t place;
+    if (!limiter_model(limiter, name, &place)) {
+        *tokens = output;
+        return limiter_former_model(limiter, name);
+    }
+    const struct catalogue_model *model = &limiter->policy->catalogue->targets[place].model;
+    *tokens = estimate_model_settled(&model->estimate, 0, 0, output);
+    return limiter->models[place];
+}
+
 /* Where the lease says it holds something; without a word, wherever it would today. */
 static bool find_held(struct limiter *limiter, const Limiter__Lease *lease, struct span tenant,
-                      size_t model, struct engine_renewal *out)
+                      struct engine_resource *model, struct engine_renewal *out)
 {
     struct engine_resource *pool;
     /* Nobody makes room: the step has places of other pools in hand. */
     if (!limiter_tenant_pool(limiter, tenant, false, &pool)) {
         return false;
     }
-    out->held[0] = limiter->models[model];
+    out->held[0] = model;
     out->held[1] = limiter->suite;
     out->held[2] = lease->n_holdings == 0 ? pool : NULL;
     for (size_t i = 0; i < lease->n_holdings; i++) {
@@ -47,20 +62,21 @@ static bool find_held(struct limiter *limiter, const Limiter__Lease *lease, stru
 static bool find_lease(struct limiter *limiter, const Limiter__Lease *lease, struct span tenant,
                        struct engine_renewal *out)
 {
-    size_t place;
     tenant = lease->tenant[0] != '\0' ? span_str(lease->tenant) : tenant;
     *out = (struct engine_renewal){0};
     if (!request_id(lease->id, &out->id) || !limiter_tenant_valid(tenant) ||
-        lease->output_tokens > REQUEST_TOKENS_MOST ||
-        !limiter_model(limiter, lease->model, &place)) {
+        lease->output_tokens > REQUEST_TOKENS_MOST) {
         return false;
     }
-    const struct estimate_model *estimate = &limiter->policy->catalogue->models[place].estimate;
+    struct engine_resource *model =
+        find_model(limiter, lease->model, lease->output_tokens, &out->model_output);
+    if (model == NULL) {
+        return false;
+    }
     out->fence = lease->fence;
     out->record = home_record_find(limiter, &out->id);
-    out->model_output = estimate_model_settled(estimate, 0, 0, lease->output_tokens);
     out->pool_output = lease->output_tokens;
-    return find_held(limiter, lease, tenant, place, out);
+    return find_held(limiter, lease, tenant, model, out);
 }
 
 static struct status find(struct limiter *limiter, struct ask *ask, bool make_room)
@@ -90,6 +106,7 @@ static void answer(struct limiter *limiter, struct ask *ask)
     }
     for (size_t i = 0; i < part->event.n_leases; i++) {
         restored += part->event.leases[i].restored;
+        wait_heard_of(limiter, &part->event.leases[i].id);
         if (part->event.leases[i].lost) {
             reply->lost_ids[reply->n_lost_ids++] = part->known[i]->id;
         }

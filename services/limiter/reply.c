@@ -16,7 +16,10 @@ static const struct {
     {ENGINE_REASON_REQUESTS, "REQUESTS"},
     {ENGINE_REASON_PACED, "PACED"},
     {ENGINE_REASON_TOKENS, "TOKENS"},
+    {ENGINE_REASON_QUEUED_BEHIND, "QUEUED_BEHIND"},
     {ENGINE_REASON_TOO_LARGE, "TOO_LARGE"},
+    {ENGINE_REASON_WOULD_MISS_DEADLINE, "WOULD_MISS_DEADLINE"},
+    {ENGINE_REASON_QUEUE_FULL, "QUEUE_FULL"},
 };
 
 /* The engine's numbers are those of the wire. */
@@ -32,7 +35,10 @@ SAME(REASON_CONCURRENCY, REASON__REASON_CONCURRENCY);
 SAME(REASON_REQUESTS, REASON__REASON_REQUESTS);
 SAME(REASON_PACED, REASON__REASON_PACED);
 SAME(REASON_TOKENS, REASON__REASON_TOKENS);
+SAME(REASON_QUEUED_BEHIND, REASON__REASON_QUEUED_BEHIND);
 SAME(REASON_TOO_LARGE, REASON__REASON_TOO_LARGE);
+SAME(REASON_WOULD_MISS_DEADLINE, REASON__REASON_WOULD_MISS_DEADLINE);
+SAME(REASON_QUEUE_FULL, REASON__REASON_QUEUE_FULL);
 SAME(OK, OUTCOME__OUTCOME_OK);
 SAME(THROTTLED, OUTCOME__OUTCOME_THROTTLED);
 SAME(FAILED, OUTCOME__OUTCOME_FAILED);
@@ -80,17 +86,24 @@ static Limiter__Remaining *remaining_of(struct arena *arena, const struct engine
     return out;
 }
 
+static size_t reasons_of(struct arena *arena, uint32_t set, Limiter__Reason **out)
+{
+    size_t n = 0;
+    *out = ARENA_ARRAY(arena, Limiter__Reason, ARRAY_LEN(reasons));
+    for (size_t i = 0; i < ARRAY_LEN(reasons); i++) {
+        if (set & 1u << reasons[i].reason) {
+            (*out)[n++] = (Limiter__Reason)reasons[i].reason;
+        }
+    }
+    return n;
+}
+
 static Limiter__Judgement *judgement_of(struct arena *arena, const struct engine_judgement *j)
 {
     Limiter__Judgement *out = ARENA_NEW(arena, Limiter__Judgement);
     limiter__judgement__init(out);
     out->resource = arena_string(arena, span_str(j->resource->name));
-    out->reasons = ARENA_ARRAY(arena, Limiter__Reason, ARRAY_LEN(reasons));
-    for (size_t i = 0; i < ARRAY_LEN(reasons); i++) {
-        if (j->reasons & 1u << reasons[i].reason) {
-            out->reasons[out->n_reasons++] = (Limiter__Reason)reasons[i].reason;
-        }
-    }
+    out->n_reasons = reasons_of(arena, j->reasons, &out->reasons);
     out->remaining = remaining_of(arena, j->resource, &j->remaining);
     out->epoch = j->epoch;
     out->seq = j->seq;
@@ -115,6 +128,7 @@ Limiter__Verdict *reply_verdict(struct arena *arena, const struct engine_verdict
     for (size_t i = 0; i < verdict->n_judged; i++) {
         out->judged[out->n_judged++] = judgement_of(arena, &verdict->judged[i]);
     }
+    out->n_reasons = reasons_of(arena, verdict->reasons, &out->reasons);
     if (verdict->cancelled) {
         out->reasons = cancelled;
         out->n_reasons = ARRAY_LEN(cancelled);
@@ -236,6 +250,7 @@ Limiter__Resource *reply_resource(struct arena *arena, const struct limiter *lim
     out->live_leases = engine_leases_live(resource, now_ms);
     out->epoch = limiter->suite->header.epoch;
     out->seq = resource->header.seq;
+    out->waiters = (uint32_t)engine_queue_depth(&limiter->queue, resource);
     if (resource->kind == ENGINE_MODEL) {
         out->generation = health->generation;
         out->cooldown_level = health->level;

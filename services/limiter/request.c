@@ -73,10 +73,14 @@ static struct status take_candidate(const struct limiter *limiter, struct arena 
     size_t place;
     struct estimate_tokens tokens;
     if (!limiter_model(limiter, candidate->model, &place)) {
+        out->model = limiter_former_model(limiter, candidate->model);
+        if (out->model != NULL) {
+            return STATUS_SUCCESS; /* it is retired: there is nothing to be charged */
+        }
         return status_not_found(arena, REASON_MODEL_UNKNOWN, "model", candidate->model);
     }
     TRY(take_tokens(arena, candidate->tokens, &tokens));
-    const struct catalogue_model *model = &limiter->policy->catalogue->models[place];
+    const struct catalogue_model *model = &limiter->policy->catalogue->targets[place].model;
     uint64_t q95 = outputs_q95(limiter->outputs, span_str(model->name), tenant);
     out->model = limiter->models[place];
     out->model_charge = estimate_model_charge(&tokens, &model->estimate, q95);
@@ -94,13 +98,15 @@ struct status request_acquire(const struct limiter *limiter, struct arena *arena
                               struct engine_acquire *out)
 {
     if (n == 0 || n > ENGINE_CANDIDATES_MOST) {
-        return status_bad_field(arena, "candidates", "must be 1 to 16");
+        return status_bad_field(arena, "candidates", "must be 1 to 32");
     }
     struct engine_candidate *rows = ARENA_ARRAY(arena, struct engine_candidate, n);
     for (size_t i = 0; i < n; i++) {
         TRY(take_candidate(limiter, arena, candidates[i], tenant, &rows[i]));
     }
     *out = (struct engine_acquire){
+        .tenant = limiter_tenant_hash(tenant),
+        .weight = policy_weight(limiter->policy, tenant),
         .candidates = rows,
         .n_candidates = n,
         .verdict = ARENA_NEW(arena, struct engine_verdict),
@@ -136,10 +142,13 @@ bool request_held(struct limiter *limiter, const struct engine_record *record, c
         return true;
     }
     size_t place;
-    if (!limiter_model(limiter, model, &place)) {
+    struct engine_resource *resource = limiter_model(limiter, model, &place)
+                                           ? limiter->models[place]
+                                           : limiter_former_model(limiter, model);
+    if (resource == NULL) {
         return false;
     }
-    held[0] = limiter->models[place];
+    held[0] = resource;
     held[1] = limiter->suite;
     /* Without room for its pool the tenant's own budget misses this report. */
     if (!limiter_tenant_pool(limiter, tenant, make_room, &held[2])) {

@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "limiter/home_redis.h"
+#include "limiter/wait.h"
 #include "prism/limiter/v1/limiter.pb-c.h"
 
 static const struct config_row rows[] = {
@@ -43,7 +44,7 @@ static struct status start(struct app *app, const void *config, void **state) PA
     }
     metric_on_collect(limiter_collect, limiter);
     LOG(INFO, "limits", KV("catalogue", limiter->policy->catalogue->source),
-        KV("models", limiter->policy->catalogue->n_models),
+        KV("models", limiter->policy->catalogue->n_targets),
         KV("requests", limiter->policy->suite.requests),
         KV("window_ms", limiter->policy->suite.window_ms),
         KV("concurrency", limiter->policy->suite.concurrency),
@@ -55,9 +56,15 @@ static struct status start(struct app *app, const void *config, void **state) PA
     return STATUS_SUCCESS;
 }
 
+static void reload(struct app *app, void *state) PARKS
+{
+    limiter_reload(state, app_loop(app));
+}
+
 static void stop(struct app *app, void *state) PARKS
 {
     (void)app;
+    wait_stop(state);
     limiter_free(state);
 }
 
@@ -74,4 +81,5 @@ const struct service_spec limiter_spec = {
     .admin_offset = offsetof(struct limiter_config, admin),
     .start = start,
     .stop = stop,
+    .reload = reload,
 };

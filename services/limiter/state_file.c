@@ -23,12 +23,12 @@
 #include "codec/hash.h"
 
 #define HEAD_SIZE      4096
-#define AREA_SIZE      (1u << 20)
+#define AREA_SIZE      (5u << 18)
 #define AREA_DATA      2048 /* where the blobs of an area begin */
-#define RESOURCE_PLACE 8192
+#define RESOURCE_PLACE 10240
 #define RECORD_PLACE   256
 #define PLACES_MOST    (1u << 23)
-#define VERSION        1
+#define VERSION        2
 
 static const char magic[8] = {'p', 'r', 'i', 's', 'm', 'l', 'i', 'm'};
 

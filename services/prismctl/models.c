@@ -9,7 +9,7 @@
 
 static const struct table_column columns[] = {
     {"Tier", true, 0},       {"Name", false, 24},  {"Model", false, 56},
-    {"Lifecycle", false, 0}, {"State", false, 60}, {"$ per million in / out", true, 0},
+    {"Lifecycle", false, 0}, {"State", false, 80}, {"$ per million in / out", true, 0},
 };
 
 static void add_lifecycle(struct table *table, const Router__Model *model, struct buf *text)
@@ -39,21 +39,49 @@ static void add_until(struct buf *text, const Google__Protobuf__Timestamp *until
     }
 }
 
-static void add_state(struct table *table, const Router__Model *model, struct buf *text)
+static void add_one_state(struct buf *text, size_t state, const Google__Protobuf__Timestamp *until,
+                          const char *reason)
 {
     static const char *const names[] = {"unknown",   "open", "cooling down", "breaker open",
                                         "half open", "gone", "closed"};
-    size_t state = model->state;
     buf_add_str(text, state < ARRAY_LEN(names) ? names[state] : "unknown");
-    if (model->state_until != NULL) {
-        add_until(text, model->state_until);
+    if (until != NULL) {
+        add_until(text, until);
     }
-    if (model->state_reason[0] != '\0') {
-        buf_addf(text, " (%s)", model->state_reason);
+    if (reason[0] != '\0') {
+        buf_addf(text, " (%s)", reason);
     }
-    bool open = state == ROUTER__MODEL__STATE__STATE_OPEN;
-    bool known = state != ROUTER__MODEL__STATE__STATE_UNSPECIFIED;
-    table_cell(table, open ? STYLE_GREEN : known ? STYLE_RED : STYLE_PLAIN, buf_span(text));
+}
+
+static bool regions_differ(const Router__Model *model)
+{
+    for (size_t i = 1; i < model->n_calls; i++) {
+        if (model->calls[i]->state != model->calls[0]->state) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void add_state(struct table *table, const Router__Model *model, struct buf *text)
+{
+    if (regions_differ(model)) {
+        for (size_t i = 0; i < model->n_calls; i++) {
+            const Router__ModelRegion *in = model->calls[i];
+            buf_addf(text, "%s%s: ", i > 0 ? "; " : "", in->region);
+            add_one_state(text, in->state, in->state_until, in->state_reason);
+        }
+    } else {
+        add_one_state(text, model->state, model->state_until, model->state_reason);
+    }
+    bool open = model->state == ROUTER__MODEL__STATE__STATE_OPEN;
+    bool known = model->state != ROUTER__MODEL__STATE__STATE_UNSPECIFIED;
+    table_cell(table,
+               open && !regions_differ(model) ? STYLE_GREEN
+               : open                         ? STYLE_YELLOW
+               : known                        ? STYLE_RED
+                                              : STYLE_PLAIN,
+               buf_span(text));
     buf_reset(text);
 }
 

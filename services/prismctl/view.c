@@ -282,6 +282,10 @@ static void add_skipped(struct buf *text, const Router__SkippedModel *skipped)
 {
     buf_add_str(text, "; passed over ");
     render_add_line(text, short_model(skipped->model), TEXT_COLUMNS);
+    if (skipped->region[0] != '\0') {
+        buf_add_str(text, " in ");
+        render_add_line(text, span_str(skipped->region), TEXT_COLUMNS);
+    }
     for (size_t i = 0; i < skipped->n_reasons; i++) {
         buf_add_str(text, i == 0 ? ": " : ", ");
         render_add_line(text, span_str(skipped->reasons[i]), TEXT_COLUMNS);

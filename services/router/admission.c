@@ -7,6 +7,7 @@
 #include "loop/task.h"
 #include "prism/limiter/v1/limiter.pb-c.h"
 #include "router/router.h"
+#include "router/settlement.h"
 
 #define ASK_ARENA        (256u << 10)
 #define UNREACHABLE_MOST 3 /* tries before the caller is told */
@@ -59,12 +60,13 @@ static void note_skipped(struct plan *plan, const Limiter__Judgement *j)
             candidate = &plan->candidates[i];
         }
     }
-    if (candidate == NULL || plan->n_skipped == CATALOGUE_MODELS_MOST) {
+    if (candidate == NULL || plan->n_skipped == ROUTER_SKIPPED_MOST) {
         return;
     }
     Router__SkippedModel *row = ARENA_NEW(plan->arena, Router__SkippedModel);
     router__skipped_model__init(row);
     row->model = arena_printf(plan->arena, "models/%s", candidate->model->name);
+    row->region = arena_string(plan->arena, span_str(candidate->region));
     row->tier = candidate->model->tier;
     row->reasons = ARENA_ARRAY(plan->arena, char *, j->n_reasons);
     row->n_reasons = j->n_reasons;

@@ -6,6 +6,7 @@
 #include "codec/hash.h"
 #include "loop/task.h"
 #include "router/router.h"
+#include "router/settlement.h"
 
 static struct status put_completed(struct plan *plan, struct sink *sink,
                                    Router__Completed *completed) PARKS

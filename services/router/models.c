@@ -5,7 +5,7 @@
 #include "prism/limiter/v1/limiter.pb-c.h"
 #include "router/router.h"
 
-#define PEEK_ARENA (1u << 20)
+#define PEEK_MOST  64 /* that the limiter shows at once */
 #define PAGE_MOST  200
 #define PAGE_USUAL 50
 
@@ -78,7 +78,35 @@ static Router__ModelPrices *prices(const struct catalogue_model *model, struct a
     return out;
 }
 
-static Router__Model *model_of(const struct catalogue_model *model, struct arena *arena)
+static Router__ModelRegion *region_of(const struct catalogue_target *target, struct arena *arena)
+{
+    Router__ModelRegion *out = ARENA_NEW(arena, Router__ModelRegion);
+    router__model_region__init(out);
+    out->region = arena_string(arena, span_str(target->region));
+    out->model_id = arena_string(arena, span_str(target->model.model_id));
+    out->resource = arena_string(arena, span_str(target->name));
+    if (catalogue_lifecycle_at(&target->model, clock_wall_ms() / 1000) == CATALOGUE_GONE) {
+        out->state = ROUTER__MODEL__STATE__STATE_GONE;
+    }
+    return out;
+}
+
+static void add_regions(Router__Model *out, const struct catalogue *catalogue,
+                        const struct catalogue_model *model, struct arena *arena)
+{
+    out->regions = ARENA_ARRAY(arena, char *, model->n_regions);
+    out->calls = ARENA_ARRAY(arena, Router__ModelRegion *, model->n_regions);
+    for (size_t i = 0; i < catalogue->n_targets; i++) {
+        const struct catalogue_target *target = &catalogue->targets[i];
+        if (strcmp(target->model.name, model->name) == 0) {
+            out->regions[out->n_regions++] = arena_string(arena, span_str(target->region));
+            out->calls[out->n_calls++] = region_of(target, arena);
+        }
+    }
+}
+
+static Router__Model *model_of(const struct catalogue *catalogue,
+                               const struct catalogue_model *model, struct arena *arena)
 {
     static const Router__Model__Lifecycle lifecycles[] = {
         [CATALOGUE_ACTIVE] = ROUTER__MODEL__LIFECYCLE__LIFECYCLE_ACTIVE,
@@ -91,20 +119,13 @@ static Router__Model *model_of(const struct catalogue_model *model, struct arena
     out->display_name = arena_string(arena, span_str(model->title));
     out->tier = model->tier;
     out->model_id = arena_string(arena, span_str(model->model_id));
-    out->regions = ARENA_ARRAY(arena, char *, model->n_regions);
-    out->n_regions = model->n_regions;
-    for (size_t i = 0; i < model->n_regions; i++) {
-        out->regions[i] = arena_string(arena, span_str(model->regions[i]));
-    }
+    add_regions(out, catalogue, model, arena);
     out->lifecycle = lifecycles[catalogue_lifecycle_at(model, clock_wall_ms() / 1000)];
     out->legacy_date = date(arena, model->legacy_from_s);
     out->end_of_life_date = date(arena, model->gone_from_s);
     out->capabilities = capabilities(model, arena);
     out->limits = limits(model, arena);
     out->prices = prices(model, arena);
-    if (out->lifecycle == ROUTER__MODEL__LIFECYCLE__LIFECYCLE_GONE) {
-        out->state = ROUTER__MODEL__STATE__STATE_GONE;
-    }
     return out;
 }
 
@@ -131,48 +152,91 @@ static Router__Model__State state_of(Limiter__ResourceState state)
     return ROUTER__MODEL__STATE__STATE_UNSPECIFIED;
 }
 
-static void take_state(Router__Model *model, const Limiter__Resource *resource, struct arena *arena)
+static void take_state(Router__ModelRegion *region, const Limiter__Resource *resource,
+                       struct arena *arena)
 {
-    if (model->state == ROUTER__MODEL__STATE__STATE_GONE) {
+    if (region->state == ROUTER__MODEL__STATE__STATE_GONE) {
         return; /* the catalogue's dates are final */
     }
-    model->state = state_of(resource->state);
-    model->state_reason = arena_string(arena, span_str(resource->note));
+    region->state = state_of(resource->state);
+    region->state_reason = arena_string(arena, span_str(resource->note));
     if (resource->state_ms > 0) {
         uint64_t until = clock_wall_ms() + resource->state_ms;
-        model->state_until = ARENA_NEW(arena, Google__Protobuf__Timestamp);
-        google__protobuf__timestamp__init(model->state_until);
-        model->state_until->seconds = (int64_t)(until / 1000);
-        model->state_until->nanos = (int32_t)(until % 1000) * 1000000;
+        region->state_until = ARENA_NEW(arena, Google__Protobuf__Timestamp);
+        google__protobuf__timestamp__init(region->state_until);
+        region->state_until->seconds = (int64_t)(until / 1000);
+        region->state_until->nanos = (int32_t)(until % 1000) * 1000000;
+    }
+}
+
+/* A model is as good as the best of its regions, the first of equals. */
+static void take_best(Router__Model *model)
+{
+    static const Router__Model__State order[] = {
+        ROUTER__MODEL__STATE__STATE_OPEN,     ROUTER__MODEL__STATE__STATE_HALF_OPEN,
+        ROUTER__MODEL__STATE__STATE_COOLDOWN, ROUTER__MODEL__STATE__STATE_BREAKER_OPEN,
+        ROUTER__MODEL__STATE__STATE_CLOSED,   ROUTER__MODEL__STATE__STATE_UNSPECIFIED,
+        ROUTER__MODEL__STATE__STATE_GONE,
+    };
+    for (size_t i = 0; i < ARRAY_LEN(order); i++) {
+        for (size_t k = 0; k < model->n_calls; k++) {
+            if (model->calls[k]->state == order[i]) {
+                model->state = model->calls[k]->state;
+                model->state_until = model->calls[k]->state_until;
+                model->state_reason = model->calls[k]->state_reason;
+                return;
+            }
+        }
     }
 }
 
 /* Best effort: without the limiter the states stay unspecified and say why. */
-static void ask_states(struct router *router, struct arena *arena, Router__Model **models,
-                       size_t n) PARKS
+static void ask_regions(struct router *router, struct arena *arena, Router__ModelRegion **regions,
+                        size_t n) PARKS
 {
     Limiter__PeekRequest request = LIMITER__PEEK_REQUEST__INIT;
     request.resources = ARENA_ARRAY(arena, char *, n);
     request.n_resources = n;
     for (size_t i = 0; i < n; i++) {
-        request.resources[i] = models[i]->name + strlen("models/");
+        request.resources[i] = regions[i]->resource;
     }
     void *answer;
-    struct status s = n > 0 ? rpc_call(router->limiter, &limiter__limiter_service__descriptor,
-                                       "Peek", &request, arena, &answer)
-                            : status_of(REASON_RESOURCE_UNKNOWN, NULL);
+    struct status s = rpc_call(router->limiter, &limiter__limiter_service__descriptor, "Peek",
+                               &request, arena, &answer);
     for (size_t i = 0; i < n; i++) {
         if (!status_ok(s)) {
-            models[i]->state_reason =
+            regions[i]->state_reason =
                 arena_string(arena, span_str("the limiter could not be asked"));
             continue;
         }
         const Limiter__PeekResponse *reply = answer;
         for (size_t k = 0; k < reply->n_resources; k++) {
-            if (strcmp(reply->resources[k]->name, request.resources[i]) == 0) {
-                take_state(models[i], reply->resources[k], arena);
+            if (strcmp(reply->resources[k]->name, regions[i]->resource) == 0) {
+                take_state(regions[i], reply->resources[k], arena);
             }
         }
+    }
+}
+
+static void ask_states(struct router *router, struct arena *arena, Router__Model **models,
+                       size_t n) PARKS
+{
+    Router__ModelRegion *regions[PEEK_MOST];
+    size_t waiting = 0;
+    for (size_t i = 0; i < n; i++) {
+        for (size_t k = 0; k < models[i]->n_calls; k++) {
+            regions[waiting++] = models[i]->calls[k];
+            if (waiting == PEEK_MOST) {
+                ask_regions(router, arena, regions, waiting);
+                waiting = 0;
+            }
+        }
+    }
+    if (waiting > 0) {
+        ask_regions(router, arena, regions, waiting);
+    }
+    for (size_t i = 0; i < n; i++) {
+        take_best(models[i]);
     }
 }
 
@@ -195,7 +259,7 @@ struct status models_list(struct rpc *rpc, const void *arg)
     Router__ListModelsResponse response = ROUTER__LIST_MODELS_RESPONSE__INIT;
     response.models = ARENA_ARRAY(arena, Router__Model *, catalogue->n_models);
     for (size_t i = 0; i < catalogue->n_models; i++) {
-        Router__Model *model = model_of(&catalogue->models[i], arena);
+        Router__Model *model = model_of(catalogue, &catalogue->models[i], arena);
         if (request->hide_gone && model->lifecycle == ROUTER__MODEL__LIFECYCLE__LIFECYCLE_GONE) {
             continue;
         }
@@ -222,7 +286,7 @@ struct status models_get(struct rpc *rpc, const void *arg)
         return rpc_not_found(rpc, REASON_MODEL_UNKNOWN, "prism.router.v1.Model", request->name);
     }
     Router__GetModelResponse response = ROUTER__GET_MODEL_RESPONSE__INIT;
-    response.model = model_of(found, arena);
+    response.model = model_of(router->catalogue, found, arena);
     ask_states(router, arena, &response.model, 1);
     return rpc_send(rpc, &response);
 }

@@ -8,11 +8,16 @@
 #include "router/lessons.h"
 #include "router/router.h"
 
-static void skip(struct plan *plan, const struct catalogue_model *model, const char *reason)
+static void skip(struct plan *plan, const struct catalogue_target *target, const char *reason)
 {
+    const struct catalogue_model *model = &target->model;
+    if (plan->n_skipped == ROUTER_SKIPPED_MOST) {
+        return;
+    }
     Router__SkippedModel *skipped = ARENA_NEW(plan->arena, Router__SkippedModel);
     router__skipped_model__init(skipped);
     skipped->model = arena_printf(plan->arena, "models/%s", model->name);
+    skipped->region = arena_string(plan->arena, span_str(target->region));
     skipped->tier = model->tier;
     skipped->n_reasons = 1;
     skipped->reasons = ARENA_NEW(plan->arena, char *);
@@ -26,23 +31,59 @@ struct choice {
     const struct estimate_lesson *lessons; /* one a model of the catalogue */
 };
 
-static void consider(const struct choice *choice, const struct catalogue_model *model)
+/* The shape of a request depends on the model, not on the region it is called in. */
+static void shape(const struct choice *choice, const struct catalogue_model *model,
+                  const struct catalogue_target *target, struct candidate *candidate)
 {
     struct plan *plan = choice->plan;
-    if (catalogue_lifecycle_at(model, plan->begin_wall_ms / 1000) == CATALOGUE_GONE) {
-        skip(plan, model, reason_name(REASON_TIER_GONE));
+    const struct candidate *before = plan->n_candidates > 0 ? candidate - 1 : NULL;
+    if (before != NULL && strcmp(before->model->name, model->name) == 0) {
+        *candidate = *before;
+        candidate->model = &target->model;
+    } else {
+        reshape(choice->router, plan->generation, &target->model, plan->arena, candidate);
+        candidate->estimated_input = candidate->tokens.input;
+        candidate->tokens.input = estimate_correct(
+            &choice->lessons[model - plan->catalogue->models], candidate->estimated_input);
+    }
+    candidate->region = target->region;
+    candidate->resource = target->name;
+}
+
+static void consider(const struct choice *choice, const struct catalogue_model *model,
+                     const struct catalogue_target *target)
+{
+    struct plan *plan = choice->plan;
+    if (catalogue_lifecycle_at(&target->model, plan->begin_wall_ms / 1000) == CATALOGUE_GONE) {
+        skip(plan, target, reason_name(REASON_TIER_GONE));
+        return;
+    }
+    if (plan->n_candidates == ROUTER_CANDIDATES_MOST) {
         return;
     }
     struct candidate *candidate = &plan->candidates[plan->n_candidates];
-    reshape(choice->router, plan->generation, model, plan->arena, candidate);
-    candidate->estimated_input = candidate->tokens.input;
-    candidate->tokens.input = estimate_correct(&choice->lessons[model - plan->catalogue->models],
-                                               candidate->estimated_input);
+    shape(choice, model, target, candidate);
     if (candidate->tokens.input + candidate->tokens.max_output > model->context_window) {
-        skip(plan, model, reason_name(REASON_CONTEXT_WINDOW_EXCEEDED));
+        skip(plan, target, reason_name(REASON_CONTEXT_WINDOW_EXCEEDED));
         return;
     }
     plan->n_candidates++;
+}
+
+/* In its regions, the one that is to be called first before the others. */
+static void consider_regions(const struct choice *choice, const struct catalogue_model *model)
+{
+    const struct catalogue *catalogue = choice->plan->catalogue;
+    const char *preferred = choice->router->config->bedrock_region;
+    for (int round = 0; round < 2; round++) {
+        for (size_t i = 0; i < catalogue->n_targets; i++) {
+            const struct catalogue_target *target = &catalogue->targets[i];
+            bool first = strcmp(target->region, preferred) == 0;
+            if (strcmp(target->model.name, model->name) == 0 && first == (round == 0)) {
+                consider(choice, model, target);
+            }
+        }
+    }
 }
 
 static bool wanted(const Router__Generation *g, const struct catalogue_model *model)
@@ -62,15 +103,15 @@ static void choose(void *arg)
     struct plan *plan = choice->plan;
     const Router__Generation *g = plan->generation;
     for (size_t i = 0; i < g->n_models; i++) {
-        consider(choice, models_find(plan->catalogue, g->models[i]));
+        consider_regions(choice, models_find(plan->catalogue, g->models[i]));
     }
     if (g->n_models > 0) {
         return;
     }
     for (size_t i = 0; i < plan->catalogue->n_models; i++) {
         const struct catalogue_model *model = &plan->catalogue->models[i];
-        if (wanted(g, model) && plan->n_candidates < ROUTER_CANDIDATES_MOST) {
-            consider(choice, model);
+        if (wanted(g, model)) {
+            consider_regions(choice, model);
         }
     }
 }
@@ -84,10 +125,11 @@ struct status plan_make(struct router *router, const Router__Generation *g, cons
         .tenant = tenant,
         .tenant_pool = arena_printf(arena, "tenant:%s", tenant),
         .arena = arena,
+        .candidates = ARENA_ARRAY(arena, struct candidate, ROUTER_CANDIDATES_MOST),
         .attempts_most = router->config->max_attempts,
         .begin_ms = loop_now_ms(router->loop),
         .begin_wall_ms = clock_wall_ms(),
-        .skipped = ARENA_ARRAY(arena, Router__SkippedModel *, CATALOGUE_MODELS_MOST),
+        .skipped = ARENA_ARRAY(arena, Router__SkippedModel *, ROUTER_SKIPPED_MOST),
     };
     if (g->max_attempts > 0 && g->max_attempts < plan->attempts_most) {
         plan->attempts_most = g->max_attempts;
@@ -122,13 +164,15 @@ void plan_drop(struct plan **plan)
 
 /* --- what is next ----------------------------------------------------------------------------- */
 
-static size_t candidates_in(const struct plan *plan)
+/* The first that is still asked for; NULL: none. */
+static const struct candidate *next_candidate(const struct plan *plan)
 {
-    size_t n = 0;
     for (size_t i = 0; i < plan->n_candidates; i++) {
-        n += plan->candidates[i].out == REASON_NONE;
+        if (plan->candidates[i].out == REASON_NONE) {
+            return &plan->candidates[i];
+        }
     }
-    return n;
+    return NULL;
 }
 
 bool plan_throttled(enum reason reason)
@@ -158,7 +202,7 @@ static bool next_round(struct router *router, struct plan *plan, struct status *
             plan->candidates[i].out = REASON_NONE;
         }
     }
-    if (candidates_in(plan) == 0) {
+    if (next_candidate(plan) == NULL) {
         *s = status_of(
             REASON_NO_TIER_AVAILABLE,
             arena_printf(plan->arena, "no model is left; the last one said: %s", status_text(*s)));
@@ -215,10 +259,11 @@ bool plan_goes_on(struct router *router, struct plan *plan, struct status *s)
                                     plan->n_attempts, status_text(*s)));
         return false;
     }
-    if (candidates_in(plan) == 0) {
+    const struct candidate *next = next_candidate(plan);
+    if (next == NULL) {
         return next_round(router, plan, s);
     }
-    if (router->config->fallback_wait > 0) {
+    if (router->config->fallback_wait > 0 && next->model->tier != failed->model->tier) {
         struct status slept = task_sleep_ms(router->config->fallback_wait);
         if (!status_ok(slept)) {
             *s = slept;

@@ -14,6 +14,7 @@
 #define TOKENS_MOST       128000
 #define THINKING_LEAST    1024
 #define CACHE_POINTS_MOST 4
+#define MODELS_MOST       16
 
 struct violations {
     struct arena *arena;
@@ -145,7 +146,7 @@ static void check_numbers(struct violations *v, const Router__Generation *g)
             violate(v, "generation.stop_sequences", "each must have 1 to 256 bytes");
         }
     }
-    if (g->n_models > ROUTER_CANDIDATES_MOST || g->n_tiers > ROUTER_CANDIDATES_MOST) {
+    if (g->n_models > MODELS_MOST || g->n_tiers > MODELS_MOST) {
         violate(v, "generation.models", "more than 16 models or tiers");
     }
     if (g->n_models > 0 && g->n_tiers > 0) {

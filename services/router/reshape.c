@@ -125,9 +125,6 @@ void reshape(const struct router *router, const Router__Generation *g,
 {
     *c = (struct candidate){.model = model};
     c->reshapes = ARENA_ARRAY(arena, Router__Reshape *, RESHAPES_MOST);
-    c->region = router->config->bedrock_region[0] != '\0' ? router->config->bedrock_region
-                                                          : model->regions[0];
-    c->resource = model->name;
 
     uint64_t content =
         g->max_content_tokens > 0 ? g->max_content_tokens : router->config->max_content_tokens;

@@ -1,5 +1,6 @@
 /* prism-router: its options, its beginning and its end. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/alloc.h"
 #include "base/log.h"
@@ -8,6 +9,7 @@
 #include "loop/task.h"
 #include "router/lessons.h"
 #include "router/router.h"
+#include "router/settlement.h"
 
 static const struct config_row rows[] = {
 #define CONFIG(...)  CONFIG_ROW(struct router_config, __VA_ARGS__)
@@ -21,6 +23,21 @@ static void metrics_init(struct router_metrics *m)
 #define METRIC(kind, name, labels, help)                                                           \
     m->name = metric_##kind("prism_router_" #name, labels, help);
 #include "router/metrics.def"
+}
+
+/* A region that is to be called first must be one that is called. */
+static struct status check_region(const struct router_config *config,
+                                  const struct catalogue *catalogue)
+{
+    for (size_t i = 0; i < catalogue->n_targets; i++) {
+        if (strcmp(catalogue->targets[i].region, config->bedrock_region) == 0) {
+            return STATUS_SUCCESS;
+        }
+    }
+    return config->bedrock_region[0] == '\0'
+               ? STATUS_SUCCESS
+               : status_of(REASON_CONFIG_INVALID,
+                           "bedrock_region: no model of the catalogue is called there");
 }
 
 /* Says which credentials are used, never what they are. */
@@ -51,10 +68,12 @@ static struct status start(struct app *app, const void *config, void **state) PA
     metrics_init(&router->metrics);
     hash_random(router->session, sizeof(router->session));
     struct status s =
-        router->config->catalogue[0] != '\0'
-            ? catalogue_load(router->config->catalogue, catalogue_error, &router->catalogue)
-            : catalogue_load_default(&router->catalogue);
+        catalogue_open(router->config->catalogue, catalogue_error, &router->catalogue);
+    if (status_ok(s)) {
+        s = check_region(router->config, router->catalogue);
+    }
     if (!status_ok(s)) {
+        catalogue_unref(router->catalogue);
         free(router);
         return s;
     }
@@ -95,13 +114,45 @@ static struct status start(struct app *app, const void *config, void **state) PA
     return STATUS_SUCCESS;
 }
 
+/* Calls that run keep the snapshot they began with. */
+static const char *take_catalogue(struct router *router, struct catalogue *fresh)
+{
+    if (memcmp(fresh->hash, router->catalogue->hash, sizeof(fresh->hash)) == 0) {
+        catalogue_unref(fresh);
+        return "unchanged";
+    }
+    catalogue_unref(router->catalogue);
+    router->catalogue = fresh;
+    return "taken";
+}
+
+static void reload(struct app *app, void *state) PARKS
+{
+    struct router *router = state;
+    struct catalogue *fresh = NULL;
+    char error_text[256];
+    struct status s =
+        catalogue_reload(app_loop(app), router->config->catalogue, error_text, &fresh);
+    if (status_ok(s)) {
+        s = check_region(router->config, fresh);
+    }
+    if (!status_ok(s)) {
+        LOG(ERROR, "the catalogue is not taken, the old one stays", KV("err", s));
+        METRIC_ADD(router->metrics.catalogue_reloads_total, 1, "refused");
+        catalogue_unref(fresh);
+        return;
+    }
+    const char *result = take_catalogue(router, fresh);
+    METRIC_ADD(router->metrics.catalogue_reloads_total, 1, result);
+    LOG(INFO, "catalogue", KV("result", result), KV("source", router->catalogue->source),
+        KV("models", router->catalogue->n_models), KV("targets", router->catalogue->n_targets));
+}
+
 static void stop(struct app *app, void *state) PARKS
 {
     struct router *router = state;
     (void)app;
-    while (router->handed_over > 0 && status_ok(task_sleep_ms(10))) {
-        /* settlements on their way; each has a deadline of its own */
-    }
+    settlements_end(router);
     leases_stop(router->leases);
     records_stop(router->records);
     if (router->ledger != NULL) {
@@ -131,4 +182,5 @@ const struct service_spec router_spec = {
     .admin_offset = offsetof(struct router_config, admin),
     .start = start,
     .stop = stop,
+    .reload = reload,
 };

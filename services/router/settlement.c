@@ -1,4 +1,5 @@
-/* Giving grants back to the limiter, in tasks that outlive the call. */
+#include "router/settlement.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -6,31 +7,42 @@
 #include "base/log.h"
 #include "loop/task.h"
 #include "prism/limiter/v1/limiter.pb-c.h"
-#include "router/router.h"
 
-#define REPORT_TRIES 5
-#define REPORT_MS    60000
-#define DAILY_MS     3600000
+#define CANCEL_MS  6000
+#define KEPT_MOST  4096 /* beyond so many a settlement is not kept longer than a cancel */
+#define PAUSE_MOST 3200
+#define STOP_MS    3000
+#define DAILY_MS   3600000
 
 /* A report outlives its call: everything it needs is its own. */
 struct report {
     struct router *router;
     struct arena *arena;
+    uint64_t until_ms; /* loop time: nothing it frees counts then any more */
     Limiter__AttachItem item;
 };
+
+/* Sleeps before the next try; false when there is none. */
+static bool wait_for_next(const struct report *report, uint64_t pause_ms) PARKS
+{
+    uint64_t until = report->until_ms, end = report->router->settle_end_ms;
+    until = end != 0 && end < until ? end : until;
+    return loop_now_ms(report->router->loop) + pause_ms < until &&
+           status_ok(task_sleep_ms(pause_ms));
+}
 
 static void report_send(void *arg) PARKS
 {
     struct report *report = arg;
     struct router *router = report->router;
     struct status s = STATUS_SUCCESS;
-    for (unsigned try = 0; try < REPORT_TRIES; try++) {
+    for (uint64_t pause_ms = 200;;
+         pause_ms = 2 * pause_ms < PAUSE_MOST ? 2 * pause_ms : PAUSE_MOST) {
         CLEANUP(limiter_reply_drop) struct limiter_reply reply = {0};
         s = limiter_link_ask(router->link, &report->item, router->config->limiter_wait, &reply);
         s.detail = NULL; /* in the reply */
         s.more = NULL;
-        if (status_ok(s) || s.code == STATUS_INVALID_ARGUMENT ||
-            !status_ok(task_sleep_ms(200u << try))) {
+        if (status_ok(s) || s.code == STATUS_INVALID_ARGUMENT || !wait_for_next(report, pause_ms)) {
             break;
         }
     }
@@ -52,14 +64,17 @@ static struct report *report_new(struct router *router)
     return report;
 }
 
-static void report_hand_over(struct report *report)
+static void report_hand_over(struct report *report, uint64_t keep_ms)
 {
-    report->router->handed_over++;
+    struct router *router = report->router;
+    keep_ms = router->handed_over < KEPT_MOST ? keep_ms : CANCEL_MS;
+    router->handed_over++;
+    report->until_ms = loop_now_ms(router->loop) + keep_ms;
     struct task_options options = {
         .name = "report",
-        .deadline_ms = loop_now_ms(report->router->loop) + REPORT_MS,
+        .deadline_ms = report->until_ms + router->config->limiter_wait,
     };
-    task_spawn(report->router->loop, &options, report_send, report);
+    task_spawn(router->loop, &options, report_send, report);
 }
 
 static Limiter__Outcome outcome_of(enum reason reason)
@@ -123,7 +138,7 @@ void limiter_complete(struct router *router, const struct plan *plan, const stru
     METRIC_ADD(router->metrics.settlements_total, 1, row->name + strlen("OUTCOME_"));
     report->item.request_case = LIMITER__ATTACH_ITEM__REQUEST_COMPLETE;
     report->item.complete = request;
-    report_hand_over(report);
+    report_hand_over(report, router->config->settle_wait);
 }
 
 void limiter_cancel(struct router *router, const struct plan *plan, const uint8_t *id,
@@ -139,5 +154,12 @@ void limiter_cancel(struct router *router, const struct plan *plan, const uint8_
     METRIC_ADD(router->metrics.settlements_total, 1, "UNDISPATCHED");
     report->item.request_case = LIMITER__ATTACH_ITEM__REQUEST_CANCEL;
     report->item.cancel = request;
-    report_hand_over(report);
+    report_hand_over(report, CANCEL_MS);
+}
+
+void settlements_end(struct router *router)
+{
+    router->settle_end_ms = loop_now_ms(router->loop) + STOP_MS;
+    while (router->handed_over > 0 && status_ok(task_sleep_ms(10))) {
+    }
 }

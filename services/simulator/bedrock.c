@@ -123,8 +123,8 @@ static void enter(struct call *call, uint64_t now_us)
 {
     struct sim *sim = call->sim;
     const struct request *request = &call->request;
-    fault_plan_next(sim->faults, call->model_id, call->operation == CALL_STREAM, call->arena,
-                    &call->fault);
+    const struct fault_call what = {call->model_id, call->region, call->operation == CALL_STREAM};
+    fault_plan_next(sim->faults, &what, call->arena, &call->fault);
     if (call->fault.action == FAULT_STATUS) {
         return;
     }

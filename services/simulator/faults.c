@@ -10,6 +10,7 @@
 
 struct rule {
     const char *model;     /* NULL: any */
+    const char *region;    /* NULL: any */
     const char *operation; /* NULL: both */
     uint64_t nth;          /* 0: from and count say which calls */
     uint64_t from;
@@ -63,6 +64,7 @@ enum {
 
 static const struct sheet_key keys[] = {
     KEY(FOR_ANY, text, "model", model, "1..2048"),
+    KEY(FOR_ANY, text, "region", region, "1..64"),
     KEY(FOR_ANY, choice, "operation", operation, "invoke|stream"),
     KEY(FOR_ANY, count, "nth", nth, "1..1000000000"),
     KEY(FOR_ANY, count, "from", from, "1..1000000000"),
@@ -378,9 +380,13 @@ static bool is_drawn(const struct fault_plan *plan, size_t rule, uint64_t call)
     return (double)(behaviour_random(&state) >> 11) * 0x1p-53 < plan->rules[rule].probability;
 }
 
-static bool matches(const struct rule *rule, struct span model, bool stream, uint64_t call)
+static bool matches(const struct rule *rule, const struct fault_call *what, uint64_t call)
 {
-    if (rule->model != NULL && !span_eq(model, span_str(rule->model))) {
+    bool stream = what->stream;
+    if (rule->model != NULL && !span_eq(what->model, span_str(rule->model))) {
+        return false;
+    }
+    if (rule->region != NULL && !span_eq(what->region, span_str(rule->region))) {
         return false;
     }
     if (rule->operation != NULL && stream != same(rule->operation, "stream")) {
@@ -396,13 +402,13 @@ static bool matches(const struct rule *rule, struct span model, bool stream, uin
     return call >= from && (rule->count == 0 || call < from + rule->count);
 }
 
-void fault_plan_next(struct fault_plan *plan, struct span model, bool stream, struct arena *arena,
+void fault_plan_next(struct fault_plan *plan, const struct fault_call *what, struct arena *arena,
                      struct fault *out)
 {
-    uint64_t call = count_call(plan, model);
+    uint64_t call = count_call(plan, what->model);
     *out = (struct fault){0};
     for (size_t i = 0; i < plan->n_rules; i++) {
-        if (matches(&plan->rules[i], model, stream, call) && is_drawn(plan, i, call)) {
+        if (matches(&plan->rules[i], what, call) && is_drawn(plan, i, call)) {
             *out = plan->rules[i].fault;
             break;
         }

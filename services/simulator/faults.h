@@ -4,6 +4,7 @@
  *
  *     rules:                           # for each call the first rule that matches acts
  *       - model: us.anthropic.claude-sonnet-4-6    # as callers write it; "*" or absent: any
+ *         region: us-east-2            # of the signature; absent: any
  *         operation: stream            # invoke or stream; absent: both
  *         nth: 3                       # only the third call of that model since the plan was set
  *         from: 2                      # or: from the second on ...
@@ -104,8 +105,14 @@ void fault_plan_free(struct fault_plan *plan); /* takes NULL */
 struct span fault_plan_text(const struct fault_plan *plan); /* as it was given */
 size_t fault_plan_rules(const struct fault_plan *plan);
 
+struct fault_call {
+    struct span model;
+    struct span region; /* of the signature; empty with an API key */
+    bool stream;
+};
+
 /* Counts a call of this model and says what happens to it; its texts are in the arena. */
-void fault_plan_next(struct fault_plan *plan, struct span model, bool stream, struct arena *arena,
+void fault_plan_next(struct fault_plan *plan, const struct fault_call *what, struct arena *arena,
                      struct fault *out);
 
 const char *fault_name(enum fault_action action); /* "none", "status", ... */

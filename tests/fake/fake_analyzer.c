@@ -167,6 +167,7 @@ void fake_admitted(struct fake_analyzer *fake, const char *section_id, uint32_t 
         Router__SkippedModel *skipped =
             NEW(fake, Router__SkippedModel, router__skipped_model__init);
         skipped->model = (char *)passed_over;
+        skipped->region = "us-east-2";
         skipped->reasons = ARENA_ARRAY(fake->arena, char *, 1);
         skipped->reasons[skipped->n_reasons++] = "COOLDOWN";
         admitted->skipped = ARENA_ARRAY(fake->arena, Router__SkippedModel *, 1);

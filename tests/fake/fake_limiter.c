@@ -162,6 +162,10 @@ static bool answer(struct fake_limiter *limiter, const Limiter__AttachItem *item
         reply->id = item->acquire->id;
         return acquire(limiter, item->acquire, arena, reply);
     case LIMITER__ATTACH_ITEM__REQUEST_COMPLETE:
+        if (limiter->deaf > 0) {
+            limiter->deaf--;
+            return false;
+        }
         reply->id = item->complete->id;
         complete(limiter, item->complete, arena, reply);
         return true;

@@ -1,6 +1,6 @@
 /*
- * fake_limiter.h -- LimiterService.Attach as a script: says what it was told to, and remembers what it
- * was told.
+ * fake_limiter.h -- LimiterService.Attach as a script: says what it was told to, and remembers what
+ * it was told.
  *
  * The n-th Acquire gets the n-th verdict, later ones the last. Loop thread; the memory is the
  * test's.
@@ -47,6 +47,7 @@ struct fake_limiter {
     size_t n_verdicts;
     bool lose_leases; /* at the next Renew */
     bool hang_renew;
+    size_t deaf; /* so many settlements to come are neither noted nor answered */
 
     size_t acquires;
     size_t renews;

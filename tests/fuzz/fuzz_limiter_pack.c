@@ -23,7 +23,7 @@ static const struct engine_rules rules = {
 static void step(struct engine_event event)
 {
     static uint64_t stamp = 1u << 20;
-    engine_step(&rules, 5000000, ++stamp, &event, 1);
+    engine_step(&rules, 5000000, ++stamp, &event, 1, NULL);
 }
 
 static void use(struct engine_resource *model)

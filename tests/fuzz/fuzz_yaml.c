@@ -190,6 +190,11 @@ static void check_catalogue(const char *path)
         check(model->n_regions > 0 && model->n_regions <= CATALOGUE_REGIONS_MOST);
         check(catalogue_find(catalogue, model->name) == model);
     }
+    for (size_t i = 0; i < catalogue->n_targets; i++) {
+        const struct catalogue_target *target = &catalogue->targets[i];
+        check(catalogue_find(catalogue, target->model.name) != NULL);
+        check(catalogue_find_target(catalogue, target->name) == target);
+    }
     catalogue_unref(catalogue);
 }
 
@@ -232,7 +237,8 @@ static void check_faults(struct span text)
     CLEANUP(arena_drop) struct arena *arena = arena_new(1u << 20);
     for (size_t i = 0; i < 8; i++) {
         struct fault fault;
-        fault_plan_next(plan, SPAN(MODEL), i % 2 == 0, arena, &fault);
+        const struct fault_call what = {.model = SPAN(MODEL), .stream = i % 2 == 0};
+        fault_plan_next(plan, &what, arena, &fault);
         check(fault.action != FAULT_STATUS || fault.refusal.code >= 400);
     }
     fault_plan_free(plan);

@@ -19,7 +19,7 @@ static const struct ask ask = {.n = BENCH_MODELS, .tenant = true};
 
 static void step(struct bench *b, struct engine_event *event)
 {
-    b->now_ms = engine_step(&b->rules, b->now_ms, ++b->stamp, event, 1);
+    b->now_ms = engine_step(&b->rules, b->now_ms, ++b->stamp, event, 1, NULL);
 }
 
 struct cost {

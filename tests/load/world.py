@@ -12,10 +12,12 @@ PRISM_OUT, which is left where something failed.
 """
 import ctypes
 import json
+import mmap
 import os
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -113,19 +115,32 @@ class Process:
 
 
 class Redis:
-    """A redis-server that writes every change to its file before it answers."""
+    """A redis-server that writes every change to its file before it answers. Its wall clock can be
+    set."""
 
     def __init__(self, folder):
         self.folder = folder
         self.port = free_port()
         self.popen = None
+        clock = os.path.join(folder, 'clock')
+        with open(clock, 'wb') as file:
+            file.write(bytes(8))
+        with open(clock, 'r+b') as file:
+            self.clock = mmap.mmap(file.fileno(), 8)
+        self.environment = dict(os.environ, CLOCK_AHEAD=clock,
+                                LD_PRELOAD=os.path.join(OUT, 'test', 'clock_ahead.so'))
+
+    def set_clock(self, seconds):
+        """It is ahead by so much from now on."""
+        self.clock[:] = struct.pack('<q', int(seconds * 1000000))
 
     def start(self):
         flags = ['--port', str(self.port), '--bind', '127.0.0.1', '--dir', self.folder, '--save', '',
                  '--appendonly', 'yes', '--appendfsync', 'always', '--maxmemory-policy', 'noeviction']
         with open(os.path.join(self.folder, 'redis.log'), 'ab') as log:
             self.popen = subprocess.Popen(['redis-server', *flags], stdout=log, stderr=log,
-                                          stdin=subprocess.DEVNULL, preexec_fn=die_with_parent)
+                                          env=self.environment, stdin=subprocess.DEVNULL,
+                                          preexec_fn=die_with_parent)
         return self
 
     def ask(self, *words):

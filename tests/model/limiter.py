@@ -14,7 +14,8 @@ NEVER = math.inf
 LOG_MOST, SLOTS, DEBITS_MOST = 64, 60, 96
 
 MODEL_GONE, CLOSED, STATE_LOST, COOLDOWN, BREAKER_OPEN, PROBE_RUNNING = 1, 2, 3, 4, 5, 6
-CONCURRENCY, REQUESTS, PACED, TOKENS, TOO_LARGE = 7, 8, 9, 10, 12
+CONCURRENCY, REQUESTS, PACED, TOKENS, QUEUED_BEHIND, TOO_LARGE = 7, 8, 9, 10, 11, 12
+WOULD_MISS_DEADLINE, QUEUE_FULL = 13, 14
 POOL_REASONS = (CLOSED, STATE_LOST, CONCURRENCY, REQUESTS, PACED, TOKENS, TOO_LARGE)
 REASONS = (MODEL_GONE, COOLDOWN, BREAKER_OPEN, PROBE_RUNNING) + POOL_REASONS
 HINTS = {CONCURRENCY, PROBE_RUNNING}
@@ -26,6 +27,8 @@ GUARD, LEASE, USE_BY = 500, 15000, 350
 STEPS, RETRY_MOST = [0, 5000, 10000, 20000, 40000], 3600000
 OPEN, OUTCOME_AGE, OUTCOMES, LEAST = 60000, 600000, 20, 6
 RECORD_OPEN, RECORD_DONE = 4200000, 600000
+AGING, HEAD_LIFE, HEADS, TAGS, SCALE, SERVED = 30000, 2000, 16, 64, 1000, 24
+WAITERS, TENANT_WAITERS, LEASES = 40, 12, 64
 
 
 class Resource:
@@ -55,6 +58,9 @@ class Resource:
         self.breaker, self.since, self.open_until = 'closed', 1, 0
         self.probe, self.probe_end, self.outcomes = None, 0, []
         self.closed_until, self.fence = 0, 0
+        self.ramp = 0                   # calls at once while a model recovers; 0: it has
+        self.virtual, self.tags = 0, {} # of waiters' order; tenant -> finish
+        self.heads = {}                 # limiter -> Head
 
     def form(self):
         return self.limits_window, self.is_ring, self.slot if self.is_ring else 0
@@ -107,13 +113,16 @@ class Resource:
     def live_at(self, t):
         return sum(1 for lease in self.leases.values() if lease[2] > t)
 
+    def at_once(self):
+        return min(self.ramp, self.concurrency or self.ramp) if self.ramp else self.concurrency
+
     def lease(self, call, now):
         lease = self.leases.get(call)
         return lease if lease and now < lease[2] else None
 
     def remaining(self, now):
         return (max(0, self.requests - self.requests_at(now)) if self.requests else 0,
-                max(0, self.concurrency - self.live_at(now)) if self.concurrency else 0,
+                max(0, self.at_once() - self.live_at(now)) if self.at_once() else 0,
                 self.tokens - self.tokens_at(now) if self.tokens else 0)
 
     # --- the predicates ---
@@ -133,7 +142,7 @@ class Resource:
         if reason == PROBE_RUNNING:
             return self.breaker != 'half_open' or t >= self.probe_end
         if reason == CONCURRENCY:
-            return not self.concurrency or self.live_at(t) < self.concurrency
+            return not self.at_once() or self.live_at(t) < self.at_once()
         if reason == REQUESTS:
             return not self.requests or self.requests_at(t) < self.requests
         if reason == PACED:
@@ -172,6 +181,52 @@ class Resource:
         failed = [r for r in asked if not self.holds(r, now, charge, suite)]
         when = max([now] + [self.holds_from(r, now, charge, suite) for r in failed])
         return Judgement(self, charge, failed, when, self.remaining(now))
+
+    # --- who goes first ---
+
+    def start(self, tenant):
+        return max(self.virtual, self.tags.get(tenant, 0))
+
+    def grant_to(self, tenant, weight, charge):
+        """The virtual time goes on to where the grant started."""
+        self.virtual = self.start(tenant)
+        tags = {t: f for t, f in self.tags.items() if t != tenant and f > self.virtual}
+        if len(tags) == TAGS:
+            del tags[min(tags, key=tags.get)]
+        tags[tenant] = self.virtual + max(charge, 1) * SCALE // (weight or 1)
+        self.tags = tags
+
+    def eta(self, now, k, charge):
+        """When the k-th from now may go, if they are charged so much together; whether that is
+        certain."""
+        at = now
+        if self.limits_window and not self.is_ring:
+            marks, tat = sorted(a[0] for a in self.admissions.values() if self.until(a) > now), self.tat
+            for _ in range(k):
+                if len(marks) >= self.requests:
+                    at = max(at, marks[len(marks) - self.requests] + self.span)
+                if self.interval:
+                    at = max(at, tat - self.tolerance)
+                    tat = max(at, tat) + self.interval
+                marks.append(at)
+        else:
+            if self.interval:
+                at = max(at, max(self.tat, now) + (k - 1) * self.interval - self.tolerance)
+            if self.requests:
+                rounds, rest = divmod(k - 1, self.requests)
+                at = max(at, rounds * self.span + self.matures(
+                    now, lambda t: self.requests_at(t) + rest + 1 <= self.requests))
+        certain = not self.at_once() or self.live_at(now) + k <= self.at_once()
+        if self.tokens:
+            rounds, rest = divmod(charge - 1, self.tokens) if charge else (0, -1)
+            at = max(at, rounds * self.span + self.matures(
+                now, lambda t: self.tokens_at(t) + rest + 1 <= self.tokens))
+            certain = certain and not rounds
+        return at, certain
+
+    def matures(self, now, holds):
+        return next(t for t in sorted([now] + [m for m in self.moments(TOKENS, None) if m > now])
+                    if holds(t))
 
     # --- writing ---
 
@@ -241,8 +296,10 @@ class Resource:
             if current:
                 self.level = min(self.level + 1, len(STEPS) - 1)
                 self.generation += 1
+            self.ramp = 1
         elif outcome == OK and current:
             self.level = 0
+            self.ramp = 2 * self.ramp if 2 * self.ramp < (self.concurrency or LEASES) else 0
         elif outcome == GONE:
             self.gone = True
         if self.breaker == 'closed':
@@ -252,8 +309,7 @@ class Resource:
             if outcome == OK:
                 self.turn('closed')
             elif outcome == FAILED:
-                self.turn('open')
-                self.open_until = now + OPEN
+                self.trip(now)
             else:
                 self.probe_end = 0
 
@@ -261,8 +317,11 @@ class Resource:
         self.outcomes = (self.outcomes + [(now, failed)])[-OUTCOMES:]
         young = [f for t, f in self.outcomes if now < t + OUTCOME_AGE]
         if len(young) >= LEAST and 2 * sum(young) >= len(young):
-            self.turn('open')
-            self.open_until = now + OPEN
+            self.trip(now)
+
+    def trip(self, now):
+        self.turn('open')
+        self.open_until, self.ramp = now + OPEN, 1
 
     def turn(self, breaker):
         self.breaker, self.outcomes, self.probe_end = breaker, [], 0
@@ -285,6 +344,50 @@ class Judgement:
             *self.remaining, self.seq))
 
 
+class Waiter:
+    """Of a limiter; or its foremost, as the others know it."""
+
+    def __init__(self, limiter, call, session, tenant, candidates, priority, weight, deadline,
+                 since, number):
+        self.limiter, self.call, self.session, self.tenant = limiter, call, session, tenant
+        self.candidates, self.priority, self.weight = candidates, priority, weight
+        self.deadline, self.since, self.number = deadline, since, number
+        self.place, self.charge, self.candidate, self.waiting = None, 0, 0, False
+
+    def key(self, now, pool, cost=0):
+        risen = max(0, now - self.since) // AGING
+        return (max(0, self.priority - risen), pool.start(self.tenant) + cost, self.since,
+                self.limiter, self.number)
+
+    def cost(self):
+        return max(self.charge, 1) * SCALE // (self.weight or 1)
+
+
+class Head:
+    def __init__(self, waiter, expires):
+        self.waiter, self.expires = waiter, expires
+        self.known = waiter.number, waiter.charge, waiter.candidate
+
+
+class Queue:
+    """Who waits at one limiter."""
+
+    def __init__(self):
+        self.waiters, self.last, self.wake, self.freed = [], 0, NEVER, False
+
+    def line(self, waiter):
+        """Who waits for the same with it, in the order they came."""
+        return sorted((w for w in self.waiters if (w.place, w.tenant, w.priority) ==
+                       (waiter.place, waiter.tenant, waiter.priority)),
+                      key=lambda w: (w.since, w.number))
+
+    def fronts(self):
+        return [w for w in self.waiters if self.line(w)[0] is w]
+
+    def at(self, pool):
+        return [w for w in self.waiters if w.place is pool]
+
+
 class Record:
     def __init__(self, state, expires, session=None):
         self.state, self.expires, self.session = state, expires, session
@@ -297,12 +400,13 @@ class Record:
 class Held:
     def __init__(self, resource, key, charge, prompt):
         self.resource, self.key, self.charge, self.prompt = resource, key, charge, prompt
-        self.overrun, self.leased = 0, resource.concurrency > 0
+        self.overrun, self.leased = 0, resource.at_once() > 0
 
 
 class Limiter:
     def __init__(self):
         self.resources, self.records = {}, {}
+        self.queues, self.shared = [Queue()], False
 
     def record(self, call, now):
         record = self.records.get(call)
@@ -312,7 +416,7 @@ class Limiter:
         return self.resources[name]
 
     def pools(self, tenant):
-        return [self.resource('suite')] + ([self.resource('tenant')] if tenant else [])
+        return [self.resource('suite')] + ([self.resource('tenant')] if tenant == 1 else [])
 
     def lose(self, step, now, closed, all_of_it):
         """A loss of state: nothing is granted until everything forgotten has aged out."""
@@ -327,16 +431,47 @@ class Limiter:
 
     # --- acquire ---
 
-    def decide(self, now, candidates, pools):
+    def behind(self, queue, now, waiter, pool):
+        """How many are in front of it at the pool, and what they are charged together."""
+        others = [w for w in queue.at(pool) if w is not waiter]
+        own = [w for w in others if (w.tenant, w.priority) == (waiter.tenant, waiter.priority)]
+        ahead = [w for w in own if (w.since, w.number) < (waiter.since, waiter.number)]
+        mine = waiter.key(now, pool, sum(w.cost() for w in ahead))
+        for front in [w for w in queue.fronts() if w in others and w not in own]:
+            cost = 0
+            for w in queue.line(front):
+                if w.key(now, pool, cost) > mine:
+                    break
+                ahead.append(w)
+                cost += w.cost()
+        charges = [w.charge for w in ahead]
+        for limiter, head in pool.heads.items():
+            if now < head.expires and limiter != waiter.limiter:
+                if head.waiter.key(now, pool) < mine:
+                    charges.append(head.known[1])
+        return len(charges), sum(charges)
+
+    def judge_pool(self, queue, now, waiter, pool, charge, suite):
+        judgement = pool.judge(now, charge, suite)
+        ahead, charges = self.behind(queue, now, waiter, pool)
+        if ahead:
+            at, certain = pool.eta(now, ahead + 1, charges + charge)
+            judgement.failed.append(QUEUED_BEHIND)
+            judgement.when = max(judgement.when, at, now + 1)
+            judgement.hint = judgement.hint or not certain or at <= now
+        return judgement
+
+    def decide(self, queue, now, waiter, pools):
         """candidates: (model, its charge, the pools' charge, the prompts' parts of both). Gives the place of the first open
         model (None: none is), the judgements, and for a refusal when and whether that is exact."""
+        candidates = waiter.candidates
         suite, models = pools[0], []
         for model, charge, *_ in candidates:
             models.append(model.judge(now, charge, suite))
             if not models[-1].failed:
                 break
         place = len(models) - 1 if not models[-1].failed else None
-        at_pools = [[p.judge(now, candidates[i][2], suite) for p in pools]
+        at_pools = [[self.judge_pool(queue, now, waiter, p, candidates[i][2], suite) for p in pools]
                     for i in range(len(models))]
         judged = models + (at_pools[place] if place is not None else [])
         # The first moment at which whoever is chosen then passes the pools.
@@ -347,15 +482,17 @@ class Limiter:
                 return place, judged, t, not hint
         return place, judged, 0, False
 
-    def acquire(self, step, now, call, session, tenant, candidates):
-        pools = self.pools(tenant)
+    def acquire(self, step, queue, now, waiter):
+        call, session, candidates = waiter.call, waiter.session, waiter.candidates
+        pools = self.pools(waiter.tenant)
         record = self.record(call, now)
         if record:
             return self.replay(now, call, record, candidates, pools)
-        place, judged, when, exact = self.decide(now, candidates, pools)
+        place, judged, when, exact = self.decide(queue, now, waiter, pools)
+        waiter.judged = place, judged
         generation = candidates[place][0].generation if place is not None else 0
         if when != now:
-            return ('refused', place or 0, when, exact, generation, 0, 0, 0, False, judged)
+            return ('refused', place or 0, when, exact, generation, 0, 0, 0, False, 0, judged)
         model = candidates[place][0]
         record = self.records[call] = Record('granted', now + RECORD_OPEN, session)
         pools[0].fence += 1
@@ -366,17 +503,19 @@ class Limiter:
             resource.write(step, now)
             record.held.append(Held(resource, resource.charge(now, j.charge), j.charge,
                                     candidates[place][3 if resource is model else 4]))
-            if resource.concurrency:
+            if resource.at_once():
                 resource.leases[call] = [session, record.fence, now + LEASE]
             j.remaining, j.seq = resource.remaining(now), resource.seq
         if record.probe:
             model.breaker, model.probe, model.probe_end = 'half_open', call, now + LEASE
+        pools[0].grant_to(waiter.tenant, waiter.weight, candidates[place][2])
+        queue.freed = True
         return ('granted', place, 0, False, generation, record.fence, LEASE, USE_BY, record.probe,
-                judged)
+                0, judged)
 
     def replay(self, now, call, record, candidates, pools):
         if not record.held or record.state == 'cancelled':
-            return ('cancelled', 0, 0, False, 0, 0, 0, 0, False, [])
+            return ('cancelled', 0, 0, False, 0, 0, 0, 0, False, 0, [])
         lease = use_by = 0
         judged = []
         if record.state == 'granted':
@@ -390,7 +529,96 @@ class Limiter:
                     mine = resource.lease(call, now)
                     lease = min(lease, mine[2] - now if mine else 0)
         return ('replayed', record.place, 0, False, record.generation, record.fence, lease, use_by,
-                record.probe, judged)
+                record.probe, 0, judged)
+
+    # --- waiting ---
+
+    def put(self, queue, waiter):
+        """Where it waits after a refusal: at the first pool that refuses, the tenant's before the
+        suite; with all others of its models while none of them is open."""
+        place, judged = waiter.judged
+        waiter.candidate = place or 0
+        waiter.charge = waiter.candidates[waiter.candidate][2]
+        if place is None:
+            waiter.place = tuple(c[0] for c in waiter.candidates)
+        else:
+            last = judged[-1]
+            waiter.place = last.resource if last.failed else self.resource('suite')
+
+    def serve(self, step, queue, now):
+        """The waiters in the suite's order, until one remains that waits for the suite."""
+        suite, granted, ended, tried = self.resource('suite'), 0, [], []
+        while True:
+            fronts = [w for w in queue.fronts() if w not in tried]
+            if not fronts:
+                return ended
+            if granted == SERVED:
+                queue.wake = min(queue.wake, now)
+                return ended
+            waiter = min(fronts, key=lambda w: w.key(now, suite))
+            tried.append(waiter)
+            if now >= waiter.deadline:
+                verdict = ('refused', 0, 0, False, 0, 0, 0, 0, False, 1 << WOULD_MISS_DEADLINE, [])
+            else:
+                verdict = self.acquire(step, queue, now, waiter)
+            if verdict[0] != 'refused' or not verdict[2]:
+                granted += verdict[0] in ('granted', 'replayed')
+                queue.waiters.remove(waiter)
+                ended.append((waiter, verdict))
+                continue
+            self.put(queue, waiter)
+            queue.wake = min(queue.wake, verdict[2])
+            if waiter.place is suite:
+                return ended
+
+    def enter(self, step, queue, now, waiter, waits):
+        verdict = self.acquire(step, queue, now, waiter)
+        when, exact = verdict[2:4]
+        if not waits or verdict[0] != 'refused' or not when:
+            return verdict
+        why = 0
+        if now >= waiter.deadline or (exact and when > waiter.deadline):
+            why = 1 << WOULD_MISS_DEADLINE
+        elif (len(queue.waiters) >= WAITERS or sum(
+                w.tenant == waiter.tenant for w in queue.waiters) >= TENANT_WAITERS):
+            why = 1 << QUEUE_FULL
+        if why:
+            return verdict[:9] + (why, verdict[10])
+        queue.last += 1
+        waiter.number = queue.last
+        self.put(queue, waiter)
+        queue.waiters.append(waiter)
+        queue.wake = min(queue.wake, when)
+        return ('queued',) + verdict[1:]
+
+    def tell(self, step, limiter, queue, now, seen):
+        """The heads of the pools that were seen; gives whose turn it is elsewhere."""
+        pools, wakes = [p for p in self.pools(1) if p in seen], []
+        for pool in pools:
+            known = pool.heads.get(limiter)
+            waiters = queue.at(pool)
+            if not waiters:
+                if known:
+                    pool.write(step, now)
+                    del pool.heads[limiter]
+                    queue.freed = True
+                continue
+            head = Head(min(waiters, key=lambda w: w.key(now, pool)), now + HEAD_LIFE)
+            if (known and known.known == head.known and pool.written_in != step and
+                    now + HEAD_LIFE // 2 < known.expires):
+                continue
+            pool.write(step, now)
+            pool.heads = {l: h for l, h in pool.heads.items() if now < h.expires}
+            pool.heads[limiter] = head
+        for pool in pools:
+            heads = [h.waiter for h in pool.heads.values() if now < h.expires]
+            if heads and queue.freed and pool.written_in == step:
+                first = min(heads, key=lambda w: w.key(now, pool))
+                if first.limiter != limiter:
+                    wakes.append((first.limiter, pool.name))
+        if queue.waiters:
+            queue.wake = min(queue.wake, now + HEAD_LIFE // 2)
+        return wakes
 
     # --- reports ---
 
@@ -499,25 +727,34 @@ def held_of(limiter, model, tenant):
     return [limiter.resource(model)] + limiter.pools(int(tenant))
 
 
-def answer_acquire(limiter, step, now, words):
-    _, _, _, call, session, tenant, _, *rest = words
-    candidates = [(limiter.resource(rest[i]), *map(int, rest[i + 1:i + 5]))
-                  for i in range(0, len(rest), 5)]
-    *verdict, judged = limiter.acquire(step, now, call, session, int(tenant), candidates)
-    return ' '.join(['A', call] + [str(int(v) if isinstance(v, bool) else v) for v in verdict] +
+def verdict_line(what, call, verdict):
+    *numbers, judged = verdict
+    return ' '.join([what, call] + [str(int(v) if isinstance(v, bool) else v) for v in numbers] +
                     [str(j) for j in judged])
 
 
-def answer_report(limiter, step, now, words):
+def answer_acquire(limiter, step, queue, now, words):
+    call, session, *numbers = words[3:10]
+    tenant, priority, weight, deadline, _ = map(int, numbers)
+    rest = words[10:]
+    candidates = [(limiter.resource(rest[i]), *map(int, rest[i + 1:i + 5]))
+                  for i in range(0, len(rest), 5)]
+    waiter = Waiter(limiter.queues.index(queue), call, session, tenant, candidates, priority,
+                    weight, deadline, now, NEVER)
+    return verdict_line('A', call, limiter.enter(step, queue, now, waiter, deadline > 0))
+
+
+def answer_report(limiter, step, queue, now, words):
     call, model, tenant = words[3:6]
     outcome, model_tokens, pool_tokens, partial, retry, digest, undispatched = map(int, words[6:13])
     result, settlements = limiter.report(
         step, now, call, held_of(limiter, model, tenant), undispatched, outcome, model_tokens,
         pool_tokens, partial, retry, digest)
+    queue.freed |= result in (APPLIED, UNKNOWN_ID)
     return ' '.join(['C', call, str(result)] + [':'.join(map(str, s)) for s in settlements])
 
 
-def answer_renew(limiter, step, now, words):
+def answer_renew(limiter, step, queue, now, words):
     session, call, fence, model, tenant, *rest = words[3:]
     model_output, pool_output, seq = map(int, rest)
     lost = limiter.renew(step, now, session, call, int(fence), held_of(limiter, model, tenant),
@@ -525,33 +762,76 @@ def answer_renew(limiter, step, now, words):
     return 'N %s %s' % (call, lost)
 
 
-def answer_limit(limiter, step, now, words):
+def answer_limit(limiter, step, queue, now, words):
     refused = limiter.limit(step, now, limiter.resource(words[3]), [int(w) for w in words[4:]])
+    queue.freed |= not refused
     return 'L %s %d' % (words[3], refused)
 
 
-def answer_order(limiter, step, now, words):
+def answer_order(limiter, step, queue, now, words):
     refused = limiter.order(step, now, words[3], limiter.resource(words[4]), int(words[5]))
+    queue.freed |= not refused
     return 'O %s %d' % (words[4], refused)
 
 
+def answer_leave(limiter, step, queue, now, words):
+    waiter = next((w for w in queue.waiters if w.call == words[3]), None)
+    if waiter:
+        queue.waiters.remove(waiter)
+    return 'G %s %d' % (words[3], waiter is not None)
+
+
+def answer_nothing(limiter, step, queue, now, words):
+    return 'T'
+
+
 ANSWERS = {'A': answer_acquire, 'C': answer_report, 'N': answer_renew, 'L': answer_limit,
-           'O': answer_order}
+           'O': answer_order, 'G': answer_leave, 'T': answer_nothing}
+
+
+def resources_of(limiter, queue, words):
+    """What an event has to do with; the suite first."""
+    suite, what = [limiter.resource('suite')], words[0]
+    if what == 'A':
+        return limiter.pools(int(words[5])) + [limiter.resource(n) for n in words[10::5]]
+    if what in 'CN':
+        return suite + held_of(limiter, *words[4:6] if what == 'C' else words[6:8])
+    if what in 'LO':
+        return suite + [limiter.resource(words[3 if what == 'L' else 4])]
+    if what == 'G':
+        return suite + [r for w in queue.waiters if w.call == words[3] for r in of_waiter(limiter, w)]
+    return suite
+
+
+def of_waiter(limiter, waiter):
+    return limiter.pools(waiter.tenant) + [c[0] for c in waiter.candidates]
 
 
 def take_step(limiter, step, batch):
-    suite = [limiter.resource('suite')]
-    held = {'A': lambda w: limiter.pools(int(w[5])) + [limiter.resource(n) for n in w[7::5]],
-            'C': lambda w: held_of(limiter, w[4], w[5]), 'N': lambda w: held_of(limiter, *w[6:8]),
-            'L': lambda w: suite + [limiter.resource(w[3])],
-            'O': lambda w: suite + [limiter.resource(w[4])]}
-    now = max([int(batch[0][2])] + [r.last_now for w in batch for r in held[w[0]](w)])
-    answers = {}
-    for places in ([i for i, w in enumerate(batch) if w[0] != 'A'],
-                   [i for i, w in enumerate(batch) if w[0] == 'A']):
-        for i in places:
-            answers[i] = ANSWERS[batch[i][0]](limiter, step, now, batch[i])
-    return [answers[i] for i in range(len(batch))]
+    """A reply for each event, then what else the step has come to."""
+    place = int(step) % len(limiter.queues)
+    queue = limiter.queues[place]
+    queue.wake, queue.freed = NEVER, False
+    seen = [r for words in batch if words[0] not in 'NLO'
+            for r in resources_of(limiter, queue, words)] + [limiter.resource('suite')]
+    mine = [r for words in batch for r in resources_of(limiter, queue, words)]
+    fronts = [r for w in queue.fronts() for r in of_waiter(limiter, w)]
+    now = max([int(batch[0][2])] + [r.last_now for r in mine + fronts])
+    answers, ended = {}, []
+    for acquires in (False, True):
+        for i, words in enumerate(batch):
+            if (words[0] == 'A') == acquires:
+                answers[i] = ANSWERS[words[0]](limiter, step, queue, now, words)
+        if not acquires:
+            ended = limiter.serve(step, queue, now)
+    wakes = []
+    if limiter.shared:
+        seen += [r for w in queue.fronts() + [e[0] for e in ended] for r in of_waiter(limiter, w)]
+        wakes = limiter.tell(step, place, queue, now, seen)
+    more = [verdict_line('W', w.call, verdict) for w, verdict in ended]
+    more += ['K %d %s' % wake for wake in wakes]
+    more += ['X %s' % queue.wake] if queue.wake != NEVER else []
+    return [answers[i] for i in range(len(batch))], more
 
 
 def main():
@@ -559,7 +839,8 @@ def main():
 
     def flush():
         if batch:
-            for line in take_step(limiter, batch[0][1], batch):
+            replies, more = take_step(limiter, batch[0][1], batch)
+            for line in replies + more:
                 sys.stdout.write(line + '\n')
             batch.clear()
 
@@ -567,7 +848,9 @@ def main():
         words = line.split()
         if batch and words[1] != batch[0][1]:
             flush()
-        if words[0] == 'R':
+        if words[0] == 'Q':
+            limiter.queues, limiter.shared = [Queue() for _ in range(int(words[1]))], True
+        elif words[0] == 'R':
             flush()
             limiter.resources[words[1]] = Resource(words[1], words[2] == 'model',
                                                    *map(int, words[3:]))

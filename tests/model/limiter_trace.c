@@ -2,16 +2,22 @@
  * limiter_trace -- the limiter's engine as a filter, for comparison with its reference model.
  *
  * Lines in, one reply a line out; events that follow each other with the same step number are one
- * step. Ids and sessions are numbers, tenant is 0 or 1, results are the engine's numbers.
+ * step. Ids and sessions are numbers, results are the engine's numbers. Tenant 1 has a pool, others
+ * have none. Step s is of limiter s modulo their number. Behind the replies of a step come W, a
+ * waiter that has its verdict; K, another limiter to be woken; X, when a step is wanted by itself.
  *
+ *   Q n                                                           so many limiters share it all
  *   R name pool|model requests tokens window concurrency burst interval cooldown    a resource
  *   Z step now closed                 all that was counted is lost; nothing is granted for so long
  *   E step now closed                 something of it is lost
- *   A step now id session tenant n {model model_charge pool_charge model_prompt pool_prompt}*n
- *   C step now id model tenant outcome model_tokens pool_tokens partial retry digest undispatched
- *   N step now session id fence model tenant model_output pool_output seq           Renew
- *   L step now name requests tokens window concurrency burst interval version       limits
- *   O step now close|breaker|reopen name force                                      an order
+ *   A step now id session tenant priority weight deadline n
+ *     {model model_charge pool_charge model_prompt pool_prompt}*n                 deadline 0: it
+ * does not wait G step now id                                                 the caller of a
+ * waiter has left T step now                                                    nothing but time C
+ * step now id model tenant outcome model_tokens pool_tokens partial retry digest undispatched N
+ * step now session id fence model tenant model_output pool_output seq           Renew L step now
+ * name requests tokens window concurrency burst interval version       limits O step now
+ * close|breaker|reopen name force                                      an order
  *
  * After each step everything it wrote is packed and unpacked again.
  */
@@ -20,11 +26,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "limiter/engine_queue.h"
 #include "limiter/pack.h"
 
 #define RESOURCES_MOST 8
 #define RECORDS        65536
 #define BATCH_MOST     16
+#define QUEUES_MOST    4
+#define WAITERS_MOST   40 /* at one limiter; it is full then */
 
 static const struct engine_rules rules = {
     .guard_ms = 500,
@@ -39,13 +48,26 @@ static const struct engine_rules rules = {
     .breaker_ratio = 0.5,
     .record_open_ms = 4200000,
     .record_done_ms = 600000,
+    .ramp = true,
+    .aging_ms = 30000,
+    .head_ms = 2000,
+    .waiters_most = WAITERS_MOST,
+    .tenant_waiters_most = 12,
 };
 
-struct item {
-    struct engine_event event;
+/* A request, for as long as it waits. */
+struct call {
+    struct engine_waiter waiter;
     struct engine_acquire acquire;
     struct engine_candidate candidates[ENGINE_CANDIDATES_MOST];
     struct engine_verdict verdict;
+    uint64_t id;
+};
+
+struct item {
+    char what;
+    struct engine_event event;
+    struct call *call;
     struct engine_report report;
     struct engine_renew renew;
     struct engine_renewal lease;
@@ -59,6 +81,10 @@ static struct engine_record records[RECORDS];
 static struct item items[BATCH_MOST];
 static size_t n_items;
 static uint64_t step, now_ms, epoch;
+static struct engine_queue queues[QUEUES_MOST];
+static size_t n_queues;
+static struct call *waiting[QUEUES_MOST * WAITERS_MOST];
+static size_t n_waiting;
 
 static const char *word(char **rest)
 {
@@ -128,28 +154,36 @@ static void lose_state(bool all_of_it, char *rest)
     if (all_of_it) {
         memset(records, 0, sizeof(records));
     }
-    engine_step(&rules, at_ms, step, &(struct engine_event){.order = &order}, 1);
+    engine_step(&rules, at_ms, step, &(struct engine_event){.order = &order}, 1, NULL);
 }
 
 static void take_acquire(struct item *item, char *rest)
 {
-    struct engine_acquire *a = &item->acquire;
-    item->id = number(&rest);
+    struct call *call = calloc(1, sizeof(*call));
+    check(call != NULL);
+    struct engine_acquire *a = &call->acquire;
+    item->call = call;
+    item->id = call->id = number(&rest);
     *a = (struct engine_acquire){.id = id_of(item->id),
                                  .session = id_of(number(&rest)),
-                                 .candidates = item->candidates,
+                                 .candidates = call->candidates,
                                  .pools = {resource("suite"), resource("tenant")},
                                  .record = &records[item->id % RECORDS],
-                                 .verdict = &item->verdict};
-    a->n_pools = 1 + number(&rest);
+                                 .verdict = &call->verdict};
+    a->tenant = number(&rest);
+    a->priority = (uint32_t)number(&rest);
+    a->weight = (uint32_t)number(&rest);
+    a->n_pools = a->tenant == 1 ? 2 : 1;
+    a->deadline_ms = number(&rest);
+    a->waiter = a->deadline_ms > 0 ? &call->waiter : NULL;
     a->n_candidates = number(&rest);
     check(a->n_candidates <= ENGINE_CANDIDATES_MOST);
     for (size_t i = 0; i < a->n_candidates; i++) {
-        item->candidates[i].model = resource(word(&rest));
-        item->candidates[i].model_charge = number(&rest);
-        item->candidates[i].pool_charge = number(&rest);
-        item->candidates[i].model_prompt = number(&rest);
-        item->candidates[i].pool_prompt = number(&rest);
+        call->candidates[i].model = resource(word(&rest));
+        call->candidates[i].model_charge = number(&rest);
+        call->candidates[i].pool_charge = number(&rest);
+        call->candidates[i].model_prompt = number(&rest);
+        call->candidates[i].pool_prompt = number(&rest);
     }
     item->event.acquire = a;
 }
@@ -158,7 +192,7 @@ static void take_held(char **rest, struct engine_resource **held)
 {
     held[0] = resource(word(rest));
     held[1] = resource("suite");
-    held[2] = number(rest) ? resource("tenant") : NULL;
+    held[2] = number(rest) == 1 ? resource("tenant") : NULL;
 }
 
 static void take_report(struct item *item, char *rest)
@@ -217,17 +251,19 @@ static void print_remaining(const struct engine_remaining *left)
     printf(":%" PRIu64 ":%" PRIu64 ":%" PRId64, left->requests, left->leases, left->tokens);
 }
 
-static void print_verdict(const struct item *item)
+static void print_verdict(char what, const struct call *call)
 {
-    const struct engine_verdict *v = &item->verdict;
-    printf("A %" PRIu64 " %s %u %" PRIu64 " %d %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 " %d",
-           item->id,
+    const struct engine_verdict *v = &call->verdict;
+    printf("%c %" PRIu64 " %s %u %" PRIu64 " %d %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64
+           " %d %u",
+           what, call->id,
            v->cancelled  ? "cancelled"
+           : v->queued   ? "queued"
            : v->replayed ? "replayed"
            : v->granted  ? "granted"
                          : "refused",
            v->candidate, v->retry_at_ms, v->exact, v->generation, v->fence, v->lease_ms,
-           v->use_by_ms, v->probe);
+           v->use_by_ms, v->probe, v->reasons);
     for (size_t i = 0; i < v->n_judged; i++) {
         const struct engine_judgement *j = &v->judged[i];
         bool timed = j->reasons != 0 && j->retry_at_ms != ENGINE_NEVER;
@@ -260,6 +296,65 @@ static void print_renew(const struct item *item)
     }
 }
 
+static void take_leave(struct item *item, char *rest)
+{
+    item->id = number(&rest);
+    for (struct item *it = items; it < item; it++) { /* leaves once */
+        if (it->what == 'G' && it->id == item->id) {
+            return;
+        }
+    }
+    for (size_t i = 0; i < n_waiting; i++) {
+        if (waiting[i]->id == item->id) {
+            item->call = waiting[i];
+            item->event.leave = &waiting[i]->waiter;
+        }
+    }
+}
+
+static void forget(struct call *call)
+{
+    for (size_t i = 0; i < n_waiting; i++) {
+        if (waiting[i] == call) {
+            waiting[i] = waiting[--n_waiting];
+            break;
+        }
+    }
+    free(call);
+}
+
+/* Who has asked waits from now on, or is done with. */
+static void settle_call(struct item *item)
+{
+    if (item->event.acquire != NULL && item->call->verdict.queued) {
+        check(n_waiting < QUEUES_MOST * WAITERS_MOST);
+        waiting[n_waiting++] = item->call;
+    } else if (item->call != NULL) {
+        forget(item->call);
+    }
+}
+
+static void print_queue(struct engine_queue *queue)
+{
+    for (struct engine_waiter *w; (w = engine_queue_take_ended(queue)) != NULL;) {
+        struct call *call = CONTAINER_OF(w, struct call, waiter);
+        print_verdict('W', call);
+        uint8_t bytes[PACK_RECORD_MOST];
+        struct engine_record *record = call->acquire.record;
+        if (record->header.stamp == step) {
+            size_t len = pack_record(record, bytes);
+            check(unpack_record(span_of(bytes, len), record));
+        }
+        forget(call);
+    }
+    for (size_t i = 0; i < queue->n_wakes; i++) {
+        printf("K %u %s\n", queue->wakes[i].limiter, queue->wakes[i].pool->name);
+    }
+    if (queue->wake_ms != ENGINE_NEVER) {
+        printf("X %" PRIu64 "\n", queue->wake_ms);
+    }
+}
+
 /* What was written is from now on what a store would give back. */
 static void pack_all(void)
 {
@@ -279,40 +374,78 @@ static void pack_all(void)
     }
 }
 
+static void print_reply(const struct item *item)
+{
+    switch (item->what) {
+    case 'A':
+        print_verdict('A', item->call);
+        break;
+    case 'C':
+        print_report(item);
+        break;
+    case 'N':
+        print_renew(item);
+        break;
+    case 'G':
+        printf("G %" PRIu64 " %d\n", item->id, item->event.leave != NULL);
+        break;
+    case 'T':
+        printf("T\n");
+        break;
+    default:
+        printf("%c %s %d\n", item->what, item->order.resource->name, item->order.refused);
+    }
+}
+
 static void flush(void)
 {
     struct engine_event events[BATCH_MOST];
+    struct engine_queue *queue = &queues[step % n_queues];
+    size_t n_events = 0;
     for (size_t i = 0; i < n_items; i++) {
-        events[i] = items[i].event;
-    }
-    if (n_items > 0) {
-        engine_step(&rules, now_ms, step, events, n_items);
-    }
-    for (size_t i = 0; i < n_items; i++) {
-        if (items[i].event.acquire != NULL) {
-            print_verdict(&items[i]);
-        } else if (items[i].event.report != NULL) {
-            print_report(&items[i]);
-        } else if (items[i].event.renew != NULL) {
-            print_renew(&items[i]);
-        } else {
-            const struct engine_order *o = &items[i].order;
-            printf("%c %s %d\n", o->kind == ENGINE_LIMIT ? 'L' : 'O', o->resource->name,
-                   o->refused);
+        if (items[i].what != 'T' && (items[i].what != 'G' || items[i].event.leave != NULL)) {
+            events[n_events++] = items[i].event;
         }
     }
+    if (n_items > 0) {
+        engine_step(&rules, now_ms, step, events, n_events, queue);
+    }
+    for (size_t i = 0; i < n_items; i++) {
+        print_reply(&items[i]);
+    }
+    if (n_items > 0) {
+        print_queue(queue);
+    }
     pack_all();
+    for (size_t i = 0; i < n_items; i++) {
+        settle_call(&items[i]);
+    }
     n_items = 0;
+}
+
+static void make_queues(size_t n)
+{
+    check(n > 0 && n <= QUEUES_MOST);
+    n_queues = n;
+    for (size_t i = 0; i < n; i++) {
+        engine_queue_init(&queues[i], (uint32_t)i, true);
+    }
 }
 
 int main(void)
 {
     char line[1024];
+    engine_queue_init(&queues[0], 0, false);
+    n_queues = 1;
     while (fgets(line, sizeof(line), stdin) != NULL) {
         char *rest = line;
         char what = word(&rest)[0];
         if (what == 'R') {
             add_resource(rest);
+            continue;
+        }
+        if (what == 'Q') {
+            make_queues(number(&rest));
             continue;
         }
         uint64_t this_step = number(&rest);
@@ -327,6 +460,8 @@ int main(void)
         }
         check(n_items < BATCH_MOST);
         struct item *item = &items[n_items];
+        item->what = what;
+        item->call = NULL;
         item->event = (struct engine_event){0};
         uint64_t line_now_ms = number(&rest);
         now_ms = n_items++ == 0 ? line_now_ms : now_ms;
@@ -339,6 +474,9 @@ int main(void)
             break;
         case 'N':
             take_renew(item, rest);
+            break;
+        case 'G':
+            take_leave(item, rest);
             break;
         case 'L':
         case 'O':

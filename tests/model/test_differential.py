@@ -20,6 +20,8 @@ SEED = int(os.environ.get('PRISM_SEED', '20260101'))
 SHRINK_SECONDS = 60
 
 CHANGING = 'limits change and operators interfere'
+WAITING = {'who waits at one limiter': 1, 'who waits at three limiters': 3,
+           'who waits at two limiters for everything': 2}
 
 # name, kind, requests, tokens, window, concurrency, burst, interval, cooldown
 WORLDS = {
@@ -43,6 +45,18 @@ WORLDS = {
         'suite pool 30 120000 60000 5 0 0 0', 'tenant pool 0 0 0 0 0 0 0',
         'm0 model 10 50000 10000 3 0 0 5000', 'm1 model 70 90000 7000 9 5 100 3000',
         'm2 model 0 0 0 0 0 0 100']),
+    'who waits at one limiter': (500, [
+        'suite pool 30 120000 60000 5 5 2000 0', 'tenant pool 12 60000 30000 3 3 1500 0',
+        'm0 model 0 0 60000 0 0 0 5000', 'm1 model 10 50000 10000 3 0 0 5000',
+        'm2 model 0 0 60000 4 0 0 3000']),
+    'who waits at three limiters': (300, [
+        'suite pool 20 100000 20000 0 5 1000 0', 'tenant pool 7 60000 30000 3 0 0 0',
+        'm0 model 0 0 60000 0 0 0 2000', 'm1 model 0 0 60000 0 0 0 2000',
+        'm2 model 12 40000 60000 4 0 0 2000']),
+    'who waits at two limiters for everything': (150, [
+        'suite pool 70 400000 20000 8 3 280 0', 'tenant pool 0 100000 10000 0 0 0 0',
+        'm0 model 10 50000 10000 3 0 0 1000', 'm1 model 65 0 30000 64 10 460 1000',
+        'm2 model 0 90000 7000 1 0 0 1000']),
 }
 
 
@@ -52,12 +66,18 @@ class Driver:
     def __init__(self, world, seed):
         self.pause, rows = WORLDS[world]
         self.changing = world == CHANGING
+        self.limiters = WAITING.get(world, 0)
         self.random = random.Random(seed)
         self.model = limiter.Limiter()
-        self.lines, self.replies = [], []
+        self.lines, self.replies, self.asked = [], [], []
         self.now, self.step, self.next_id, self.epoch = 1000000, 0, 0, 0
+        self.waiting = {}       # id -> the words of its acquire
         self.calls = []         # grants, the late ones too: [id, model, tenant, fence,
                                 # session, seq of the suite, epoch]
+        if self.limiters > 1:
+            self.lines.append('Q %d' % self.limiters)
+            self.model.queues = [limiter.Queue() for _ in range(self.limiters)]
+            self.model.shared = True
         for row in rows:
             words = row.split()
             self.lines.append('R ' + row)
@@ -70,16 +90,24 @@ class Driver:
             call, _, tenant, _, session = r.choice(self.calls)[:5]
             session += r.randrange(2)
         else:
-            call, tenant, session = self.next_id, r.randrange(2), r.randrange(2)
+            call, tenant, session = self.next_id, r.randrange(4 if self.limiters else 2), r.randrange(2)
             self.next_id += 1
+        wait = self.limiters and r.random() < 0.8
+        deadline = self.now + r.choice([500, 5000, 60000, 600000]) if wait else 0
         first, n = r.randrange(3), r.randint(1, 3)
         most = r.choice([130000] + 7 * [12000])
         charges = [(r.randint(1, most), r.randint(1, most)) for _ in range(n)]
         candidates = ' '.join('m%d %d %d %d %d' % (
             (first + i) % 3, model, pool, model // 2, pool // 3)
             for i, (model, pool) in enumerate(charges))
-        return 'A %d %d %d %d %d %d %s' % (self.step, self.now, call, session, tenant, n,
-                                           candidates)
+        return 'A %d %d %d %d %d %d %d %d %d %s' % (
+            self.step, self.now, call, session, tenant, r.choice([0, 1, 1, 1, 2, 3]),
+            r.choice([0, 1, 3]), deadline, n, candidates)
+
+    def leave(self):
+        waiters = self.model.queues[self.step % max(1, self.limiters)].waiters
+        call = self.random.choice(waiters).call if waiters else 0
+        return 'G %d %d %s' % (self.step, self.now, call)
 
     def report(self):
         r = self.random
@@ -131,6 +159,8 @@ class Driver:
 
     def event(self):
         kind = self.random.random()
+        if self.limiters and self.random.random() < 0.15:
+            return self.leave() if kind < 0.2 else 'T %d %d' % (self.step, self.now)
         if self.changing and kind < 0.02:
             return self.limit() if kind < 0.012 else self.order()
         if kind < 0.02 and any(x.gone for x in self.model.resources.values()):
@@ -141,9 +171,11 @@ class Driver:
 
     def learn(self, line, reply):
         words, said = line.split(), reply.split()
+        if words[0] == 'A' and said[2] == 'queued':
+            self.waiting[words[3]] = words
         if words[0] == 'A' and said[2] == 'granted':
             seq = next(j.split(':')[-1] for j in said if j.startswith('suite:'))
-            self.calls.append([int(words[3]), words[7 + 5 * int(said[3])], int(words[5]),
+            self.calls.append([int(words[3]), words[10 + 5 * int(said[3])], int(words[5]),
                                int(said[7]), int(words[4]), int(seq), self.epoch])
             if len(self.calls) > 40:
                 self.calls.pop(self.random.randrange(len(self.calls)))
@@ -157,7 +189,7 @@ class Driver:
     def run(self, events):
         r = self.random
         while len(self.replies) < events:
-            self.step += 1
+            self.step += 1 + (r.randrange(self.limiters) if self.limiters else 0)
             self.now += r.randrange(self.pause * (20 if r.random() < 0.02 else 1))
             if r.random() < 0.001:              # our clock falls back
                 self.now -= 5000
@@ -168,11 +200,22 @@ class Driver:
                 self.step += 1
                 self.epoch += 1
             batch = [self.event() for _ in range(r.choice([1, 1, 1, 1, 2, 5]))]
-            replies = limiter.take_step(self.model, str(self.step), [b.split() for b in batch])
+            words = [b.split() for b in batch]
+            replies, more = limiter.take_step(self.model, str(self.step), words)
+            self.asked += [len(self.lines) + min(i, len(batch) - 1)
+                           for i in range(len(replies + more))]
             self.lines += batch
-            self.replies += replies
+            self.replies += replies + more
             for line, reply in zip(batch, replies):
                 self.learn(line, reply)
+            for reply in more:
+                said = reply.split()
+                if said[0] == 'W':
+                    self.learn(' '.join(self.waiting.pop(said[1])), reply)
+                elif said[0] == 'X' and r.random() < 0.3:
+                    wake = int(said[1])
+                    if self.now < wake < self.now + 10000:
+                        self.now = wake - r.randrange(2)
 
 
 def run_engine(lines):
@@ -198,7 +241,7 @@ def shrink(lines):
     while size > 0:
         at = 0
         while at < len(lines) and time.monotonic() < end:
-            fewer = lines[:at] + [l for l in lines[at:at + size] if l[0] == 'R'] + lines[at + size:]
+            fewer = lines[:at] + [l for l in lines[at:at + size] if l[0] in 'RQ'] + lines[at + size:]
             if len(fewer) < len(lines) and differs(fewer):
                 lines = fewer
             else:
@@ -213,13 +256,13 @@ def compare(driver):
     said = engine.stdout.splitlines()
     if engine.returncode == 0 and said == driver.replies:
         return None
-    events = [i for i, line in enumerate(driver.lines) if line[0] in 'ACNLO']
+    asked = driver.asked
     first = next((i for i, (a, b) in enumerate(zip(said, driver.replies)) if a != b), len(said))
-    last = events[min(first, len(events) - 1)] + 16    # its step is whole
+    last = asked[min(first, len(asked) - 1)] + 16    # its step is whole
     lines = driver.lines[:last]
     few = shrink(lines) if differs(lines) else lines[-20:]
-    return ['event %d of %d: %s' % (first, len(events), driver.lines[events[first]]
-                                    if first < len(events) else ''),
+    return ['reply %d of %d: %s' % (first, len(asked), driver.lines[asked[first]]
+                                    if first < len(asked) else ''),
             'model:  %s' % (driver.replies[first] if first < len(driver.replies) else ''),
             'engine: %s' % (said[first] if first < len(said) else engine.stderr)] + few
 
@@ -236,7 +279,7 @@ def main():
         counts = {}
         for reply in driver.replies:
             words = reply.split()
-            word = words[2] if words[0] == 'A' else words[0]
+            word = words[0] + ' ' + words[2] if words[0] in 'AW' else words[0]
             counts[word] = counts.get(word, 0) + 1
         print('# %s' % ', '.join('%s %d' % c for c in sorted(counts.items())))
         failed = failed or difference is not None

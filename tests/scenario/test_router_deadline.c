@@ -23,8 +23,8 @@ static struct suite *start(const char *limiter) PARKS
     });
 }
 
-/* Each model is throttled once, then answers. */
-static const char all_throttled_once[] = "rules:\n  - {nth: 1, action: status, code: 429}\n";
+/* Each model is throttled once in each of its two regions, then answers. */
+static const char all_throttled_once[] = "rules:\n  - {count: 2, action: status, code: 429}\n";
 
 static void assert_refused(const struct generation *g, enum reason reason, uint64_t begin)
 {
@@ -72,16 +72,16 @@ static void assert_time_is_true(struct suite *suite, uint64_t told_ms, uint64_t 
 
 task_test_real(all_tiers_refused_and_who_cannot_wait_is_told_when)
 {
-    struct suite *suite = start(NULL);
+    struct suite *suite = start("--suite-requests=0"); /* nor a pace */
     struct generation first, second;
     suite_set_faults(suite, all_throttled_once);
 
-    /* Finds out itself: five tiers, five times 429. */
+    /* Finds out itself: five tiers in two regions, ten times 429. */
     uint64_t begin = clock_mono_ms();
     ask(&first, suite, SHORT_MS);
     assert_refused(&first, REASON_NO_TIER_AVAILABLE, begin);
     assert_in_range(first.status.retry_after_ms, SHORT_MS, COOLDOWN_S * 1000 / SCALE);
-    assert_int_equal(suite_arrivals(suite).n, 5);
+    assert_int_equal(suite_arrivals(suite).n, 10);
     generation_clear(&first);
 
     /* Is refused by the limiter; no model is asked. */
@@ -90,7 +90,7 @@ task_test_real(all_tiers_refused_and_who_cannot_wait_is_told_when)
     uint64_t told = clock_mono_ms();
     assert_refused(&second, REASON_NO_TIER_AVAILABLE, begin);
     uint64_t retry = second.status.retry_after_ms;
-    assert_int_equal(suite_arrivals(suite).n, 5);
+    assert_int_equal(suite_arrivals(suite).n, 10);
     generation_clear(&second);
 
     assert_time_is_true(suite, told, retry, REASON_NO_TIER_AVAILABLE);
@@ -100,7 +100,7 @@ task_test_real(all_tiers_refused_and_who_cannot_wait_is_told_when)
 
 task_test_real(all_tiers_refused_and_who_can_wait_is_served)
 {
-    struct suite *suite = start(NULL);
+    struct suite *suite = start("--suite-requests=0"); /* nor a pace */
     struct generation g;
     suite_set_faults(suite, all_throttled_once);
     uint64_t begin = clock_mono_ms();
@@ -108,13 +108,13 @@ task_test_real(all_tiers_refused_and_who_can_wait_is_served)
     uint64_t took = clock_mono_ms() - begin;
     assert_status_ok(g.status);
     assert_true(g.queued > 0);
-    assert_int_equal(g.metadata->n_attempts, 6);
+    assert_int_equal(g.metadata->n_attempts, 11);
     assert_int_equal(g.metadata->tier, 2); /* the first whose cooldown ends */
     assert_in_range(took, COOLDOWN_S * 1000 / SCALE, COOLDOWN_S * 1000 / SCALE + LATE_MS);
     assert_in_range(g.metadata->queue_ms, COOLDOWN_S * 1000 / SCALE - EARLY_MS, took);
     generation_clear(&g);
     suite_await_idle(suite);
-    assert_int_equal(suite_arrivals(suite).n, 6);
+    assert_int_equal(suite_arrivals(suite).n, 11);
     suite_stop(suite);
 }
 

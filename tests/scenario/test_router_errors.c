@@ -251,6 +251,7 @@ static void run_rows(bool once) PARKS
         CLEANUP(arena_drop) struct arena *arena = arena_new(ARENA_MOST);
         struct small_suite s;
         small_suite_start(&s, &(struct small_suite_options){
+                                  .one_region = true,
                                   .flags[SUITE_LIMITER] = "--time-scale=1 --cooldown-first=60s "
                                                           "--cooldown-others=30s",
                                   .flags[SUITE_ROUTER] = "--stall-wait=1s --first-byte-wait=1s",
@@ -304,8 +305,8 @@ task_test_real(trouble_that_lasts_opens_the_breaker_and_what_is_ours_never_does)
                                        STATUS("403", "no_access"), STATUS("400", "malformed")};
     CLEANUP(arena_drop) struct arena *arena = arena_new(ARENA_MOST);
     struct small_suite s;
-    small_suite_start(&s,
-                      &(struct small_suite_options){.flags[SUITE_LIMITER] = "--breaker-open=10m"});
+    small_suite_start(&s, &(struct small_suite_options){
+                              .one_region = true, .flags[SUITE_LIMITER] = "--breaker-open=10m"});
     for (size_t i = 0; i < ARRAY_LEN(ours); i++) {
         assert_true(call_often(&s, ours[i], 8, arena) >= 8);
         assert_int_equal(small_suite_peek(&s, "sonnet-4.6", arena)->state,
@@ -337,6 +338,7 @@ task_test_real(what_may_be_paid_for_is_not_asked_again_when_that_is_not_wanted)
     struct small_suite s;
     small_suite_start(
         &s, &(struct small_suite_options){
+                .one_region = true,
                 .flags[SUITE_LIMITER] = "--breaker-least=20",
                 .flags[SUITE_ROUTER] = "--replay=never --stall-wait=1s --first-byte-wait=1s",
             });
@@ -369,7 +371,8 @@ task_test_real(the_next_tier_is_asked_at_once_or_when_the_seed_would_have)
         struct small_suite s;
         struct generation g;
         struct small_account account;
-        small_suite_start(&s, &(struct small_suite_options){.flags[SUITE_ROUTER] = cases[i].flag});
+        small_suite_start(&s, &(struct small_suite_options){.one_region = true,
+                                                            .flags[SUITE_ROUTER] = cases[i].flag});
         small_suite_set_faults(&s, "rules:\n  - {model: " TIER_1 ", action: status, code: 429}\n");
         small_suite_begin(&s, &account);
         ask(&s, false, &g);

@@ -51,6 +51,11 @@ static const struct refusal refusals[] = {
      "models:\n  - name: a\n    tier: one\n",
      1,
      {"FILE:3"}},
+    {"prism-router",
+     {"--listen=127.0.0.1:0", "--admin=127.0.0.1:0", "--bedrock-region=mars-1"},
+     NULL,
+     1,
+     {"bedrock_region"}},
     {"prism-limiter",
      {"--listen=127.0.0.1:0", "--admin=127.0.0.1:0", "--catalogue=FILE"},
      "models:\n  - name: a\n    colour: red\n",
@@ -173,7 +178,7 @@ task_test_real(a_bad_fault_plan_is_refused_and_the_old_one_stays)
     assert_true(span_find(reply, SPAN("cod")) != SPAN_MISSING);
     struct generation g = {.suite = suite};
     generation_run(&g);
-    assert_generated(&g, 2, 2); /* the old plan has retired tier 1 */
+    assert_generated(&g, 2, 3); /* the old plan has retired tier 1 in both regions */
     generation_clear(&g);
     suite_await_idle(suite);
     suite_stop(suite);

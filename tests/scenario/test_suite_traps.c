@@ -178,11 +178,14 @@ task_test_real(a_429_is_seen_exactly_once)
     assert_analyzed(suite);
     suite_await_idle(suite);
     struct judge_log all = suite_arrivals(suite);
-    assert_int_equal(all.n, 2);
-    assert_int_equal(calls_of(suite, TIER_1), 1);
+    assert_int_equal(all.n, 3);
+    assert_int_equal(calls_of(suite, TIER_1), 2); /* in each of its regions */
+    assert_span(all.calls[0].region, SPAN("us-east-2"));
+    assert_span(all.calls[1].region, SPAN("us-west-2"));
     assert_int_equal(calls_of(suite, TIER_2), 1);
     assert_int_equal(all.calls[0].status, 429);
-    assert_int_equal(all.calls[1].status, 200);
+    assert_int_equal(all.calls[1].status, 429);
+    assert_int_equal(all.calls[2].status, 200);
     assert_true(suite_metric(suite, SUITE_ROUTER, "grpc_server_started_total", "Generate") == 1);
     assert_true(
         suite_metric(suite, SUITE_ANALYZER, "grpc_server_started_total", "AnalyzeSection") == 1);

@@ -26,6 +26,7 @@ struct bench {
     struct engine_record records[BENCH_IDS];
     struct engine_verdict verdict;
     struct engine_report report;
+    struct engine_queue *queue; /* NULL: nobody waits */
 };
 
 /* One request. Charges that are 0 are 1,000. */
@@ -107,7 +108,7 @@ static inline void bench_shape(struct bench *b)
 static inline void bench_step(struct bench *b, struct engine_event event)
 {
     bench_shape(b);
-    b->now_ms = engine_step(&b->rules, b->now_ms, ++b->stamp, &event, 1);
+    b->now_ms = engine_step(&b->rules, b->now_ms, ++b->stamp, &event, 1, b->queue);
 }
 
 static inline uint64_t bench_charge(uint64_t own, uint64_t common)

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "limiter/wait.h"
 #include "limiter_redis_bench.h"
 #include "net/rpc_client.h"
 #include "prism/limiter/v1/limiter.pb-c.h"
@@ -81,6 +82,7 @@ static inline void halt(struct bench *b)
     rpc_channel_free(b->channel);
     rpc_server_stop(b->server, 1000);
     wire_stop(b->wire);
+    wait_stop(b->limiter);
     limiter_free(b->limiter);
     redis_free(b->redis.client);
     metric_reset_all();

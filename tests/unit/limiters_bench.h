@@ -12,7 +12,7 @@
 #include "limiter_redis_bench.h"
 
 #define LIMITERS_MOST 3
-#define MODEL         "haiku-4.5"
+#define MODEL         "haiku-4.5@us-east-2"
 
 struct limiters {
     struct arena *arena;

@@ -102,6 +102,15 @@ static void test_the_default_has_five_living_tiers(void **state)
         assert_memory_equal(&m->price, &want[i].price, sizeof(m->price));
         assert_int_equal(m->requests_per_minute + m->tokens_per_minute + m->concurrency, 0);
     }
+    assert_int_equal(c->n_targets, 2 * ARRAY_LEN(want));
+    for (size_t i = 0; i < c->n_targets; i++) {
+        const struct catalogue_target *t = &c->targets[i];
+        assert_string_equal(t->region, i % 2 == 0 ? "us-east-2" : "us-west-2");
+        assert_memory_equal(&t->model, &c->models[i / 2], sizeof(t->model));
+        assert_ptr_equal(catalogue_find_target(c, t->name), t);
+    }
+    assert_string_equal(c->targets[0].name, "sonnet-4.6@us-east-2");
+    assert_null(catalogue_find_target(c, "sonnet-4.6"));
     assert_ptr_equal(catalogue_find(c, "haiku-4.5"), &c->models[2]);
     assert_null(catalogue_find(c, "haiku"));
     catalogue_unref(c);
@@ -234,15 +243,71 @@ static void test_absent_columns_have_defaults(void **state)
     catalogue_unref(c);
 }
 
+/* In the order of the tiers, also when the file has another; what a region says is its own. */
+static void test_a_region_may_have_its_own_terms(void **state)
+{
+    (void)state;
+    char path[32];
+    int fd =
+        model_file(path, 6,
+                   "    regions: [us-east-2, eu-west-1]\n"
+                   "    concurrency: 9\n"
+                   "    regional:\n"
+                   "      eu-west-1:\n"
+                   "        model_id: eu.vendor.one-v1:0\n"
+                   "        gone_from: 2027-04-08\n"
+                   "        requests_per_minute: 7\n"
+                   "        price: {input: 3, output: 15, cache_write: 3.75, cache_read: 0.3}");
+    struct catalogue *c = loaded(path);
+    close(fd);
+    assert_int_equal(c->n_targets, 3);
+    assert_string_equal(c->targets[0].name, "one@us-east-2");
+    assert_string_equal(c->targets[0].model.model_id, "us.vendor.one-v1:0");
+    assert_int_equal(c->targets[0].model.gone_from_s, 0);
+    assert_int_equal(c->targets[0].model.price.input, 3300000);
+    const struct catalogue_target *t = catalogue_find_target(c, "one@eu-west-1");
+    assert_ptr_equal(t, &c->targets[1]);
+    assert_string_equal(t->region, "eu-west-1");
+    assert_string_equal(t->model.name, "one");
+    assert_string_equal(t->model.model_id, "eu.vendor.one-v1:0");
+    assert_int_equal(t->model.gone_from_s, START_2026 + (365 + 97) * DAY);
+    assert_int_equal(t->model.requests_per_minute, 7);
+    assert_int_equal(t->model.concurrency, 9);
+    assert_int_equal(t->model.price.input, 3000000);
+    assert_string_equal(c->targets[2].name, "two@eu-west-1");
+    catalogue_unref(c);
+}
+
+struct mistake {
+    size_t line; /* exchanged */
+    const char *instead;
+    size_t error_line;
+    const char *says;
+};
+
+static void assert_named(const struct mistake *mistake)
+{
+    char path[32], error[256], where[64];
+    struct catalogue *c = NULL;
+    int fd = model_file(path, mistake->line, mistake->instead);
+    struct status status = catalogue_load(path, error, &c);
+    close(fd);
+    snprintf(where, sizeof(where), "%s:%zu: ", path, mistake->error_line);
+    if (status_ok(status) || strncmp(error, where, strlen(where)) != 0 ||
+        strstr(error, mistake->says) == NULL) {
+        print_error("line %zu: %s\n  want %s%s\n", mistake->line,
+                    status_ok(status) ? "(read)" : error, where, mistake->says);
+        fail();
+    }
+    assert_status(status, REASON_CONFIG_INVALID);
+    assert_string_equal(status_text(status), error);
+    assert_null(c);
+}
+
 static void test_every_mistake_is_named_with_file_and_line(void **state)
 {
     (void)state;
-    static const struct {
-        size_t line; /* exchanged */
-        const char *instead;
-        size_t error_line;
-        const char *says;
-    } cases[] = {
+    static const struct mistake cases[] = {
         {1, "model:", 2, "only \"models\""},
         {1, "models: []\nmore:", 3, "only \"models\""},
         {2, "  - name: One", 2, "name must be lower case letters, digits, '.' and '-', 1 to 63"},
@@ -301,21 +366,37 @@ static void test_every_mistake_is_named_with_file_and_line(void **state)
         {1, "models: &all", 1, "anchors"},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-        char path[32], error[256], where[64];
-        struct catalogue *c = NULL;
-        int fd = model_file(path, cases[i].line, cases[i].instead);
-        struct status status = catalogue_load(path, error, &c);
-        close(fd);
-        snprintf(where, sizeof(where), "%s:%zu: ", path, cases[i].error_line);
-        if (status_ok(status) || strncmp(error, where, strlen(where)) != 0 ||
-            strstr(error, cases[i].says) == NULL) {
-            print_error("case %zu: %s\n  want %s%s\n", i, status_ok(status) ? "(read)" : error,
-                        where, cases[i].says);
-            fail();
-        }
-        assert_status(status, REASON_CONFIG_INVALID);
-        assert_string_equal(status_text(status), error);
-        assert_null(c);
+        assert_named(&cases[i]);
+    }
+}
+
+static void test_mistakes_about_regions_are_named_too(void **state)
+{
+    (void)state;
+    static const struct mistake cases[] = {
+        {6, "    regions: [us-east-2]\n    regional: [us-east-2]", 7,
+         "regional must be a mapping of regions"},
+        {6, "    regions: [us-east-2]\n    regional: {us-west-2: {}}", 7,
+         "\"us-west-2\" is none of the regions of one"},
+        {6, "    regions: [us-east-2]\n    regional: {us-east-2: 5}", 7,
+         "a mapping is wanted here"},
+        {6, "    regions: [us-east-2]\n    regional:\n      us-east-2: {tier: 2}", 8,
+         "\"tier\" is not known here"},
+        {6, "    regions: [us-east-2]\n    regional:\n      us-east-2:\n        model_id: a b", 9,
+         "model_id must be printable ASCII"},
+        {6,
+         "    regions: [us-east-2]\n    gone_from: 2027-01-01\n    regional:\n"
+         "      us-east-2:\n        legacy_from: 2027-01-02",
+         10, "gone_from is before legacy_from"},
+        {6, "    regions: [us-east-2]\n    regional: {us-east-2: {price: {input: 1}}}", 7,
+         "output is missing"},
+        {6,
+         "    regions: [us-east-2]\n    regional: {us-east-2: {price:\n"
+         "      {input: 1, output: 1, cache_write: 1, cache_read: 2}}}",
+         8, "cache_read costs more than input"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        assert_named(&cases[i]);
     }
 }
 
@@ -414,7 +495,9 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_the_seed_has_its_tiers_and_their_ends),
     cmocka_unit_test(test_dates_move_the_lifecycle),
     cmocka_unit_test(test_absent_columns_have_defaults),
+    cmocka_unit_test(test_a_region_may_have_its_own_terms),
     cmocka_unit_test(test_every_mistake_is_named_with_file_and_line),
+    cmocka_unit_test(test_mistakes_about_regions_are_named_too),
     cmocka_unit_test(test_files_that_are_none),
     cmocka_unit_test(test_as_many_models_as_there_may_be_in_any_order),
     cmocka_unit_test(test_snapshots_live_until_the_last_reference),

@@ -25,6 +25,7 @@ static const struct profile_case {
     {"the credentials file counts more", "[default]\n" KEYS("a"), "[default]\n" KEYS("b"),
      .key = "b"},
     {"a profile", "[profile x]\n" KEYS("a") "[profile dev]\n" KEYS("b"), NULL, "dev", .key = "b"},
+    {"a name with a blank", "[profile \"a b\"]\n" KEYS("b"), NULL, "a b", .key = "b"},
     {"a profile of the other file", NULL, "[x]\n" KEYS("a") "[dev]\n" KEYS("b"), "dev", .key = "b"},
     {"an editor's marks", NULL,
      "\xEF\xBB\xBF[default]\r\naws_access_key_id = k\r\naws_secret_access_key = s\r\n", .key = "k"},

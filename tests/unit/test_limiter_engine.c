@@ -451,7 +451,7 @@ static void test_a_step_takes_reports_before_acquires(void **state)
     };
     struct engine_event events[] = {{.acquire = &acquire}, {.report = &b->report}};
     uint64_t seq = b->suite.header.seq;
-    engine_step(&b->rules, b->now_ms, ++b->stamp, events, ARRAY_LEN(events));
+    engine_step(&b->rules, b->now_ms, ++b->stamp, events, ARRAY_LEN(events), NULL);
     assert_int_equal(b->report.result, ENGINE_APPLIED);
     assert_true(b->verdict.granted);
     /* One step is one write, however much it did. */
@@ -470,7 +470,7 @@ static void test_peek_tells_and_changes_nothing(void **state)
     for (uint32_t i = 0; i < ARRAY_LEN(asks); i++) {
         struct engine_acquire acquire = bench_acquire(b, &asks[i]);
         uint64_t before = digest(b);
-        engine_peek(&b->rules, b->now_ms, &acquire);
+        engine_peek(&b->rules, b->now_ms, &acquire, NULL);
         assert_int_equal(b->verdict.granted, i == 0);
         assert_true(digest(b) == before);
     }

@@ -339,6 +339,42 @@ static void test_row_9_and_15_a_cooldown_is_seen_by_the_next_decision(void **sta
     assert_int_equal(bench_ask(b, (struct ask){.id = ++next_id, .n = 3})->candidate, 0);
 }
 
+static void test_a_model_recovers_in_steps(void **state)
+{
+    (void)state;
+    struct bench *b = bench_new();
+    uint32_t id = 1;
+    b->rules.ramp = true;
+    b->suite.limits = (struct engine_limits){0};
+    b->models[0].limits.concurrency = 6;
+    bench_ask(b, (struct ask){.id = id});
+    bench_end(b, (struct end){.id = id++, .outcome = ENGINE_THROTTLED});
+    b->now_ms += 61000;
+    const uint32_t at_once[] = {1, 2, 4, 6, 6};
+    for (uint32_t i = 0; i < ARRAY_LEN(at_once); i++) {
+        uint32_t first = id;
+        while (bench_ask(b, (struct ask){.id = id})->granted) {
+            id++;
+        }
+        assert_int_equal(id - first, at_once[i]);
+        assert_int_equal(bench_judged(b, &b->models[0])->reasons, BIT(CONCURRENCY));
+        id++;
+        bench_end(b, (struct end){.id = first, .tokens = 1}); /* a success */
+        for (uint32_t other = first + 1; other + 1 < id; other++) {
+            bench_end(b, (struct end){.id = other, .outcome = ENGINE_LEFT});
+        }
+    }
+    /* Also where the model has no limit, until 64 run at once. */
+    bench_ask(b, (struct ask){.id = id, .first = 1});
+    bench_end(b, (struct end){.id = id++, .model = 1, .outcome = ENGINE_THROTTLED});
+    b->now_ms += 31000;
+    assert_true(bench_ask(b, (struct ask){.id = id, .first = 1})->granted);
+    assert_false(bench_ask(b, (struct ask){.id = id + 1, .first = 1})->granted);
+    bench_end(b, (struct end){.id = id, .model = 1, .tokens = 1});
+    assert_int_equal(b->models[1].health.ramp, 2);
+    assert_int_equal(b->models[1].n_leases, 0);
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_cooldown_climbs_a_step_a_generation),
     cmocka_unit_test(test_row_14_five_throttles_at_once_climb_one_step),
@@ -354,6 +390,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_nobody_becomes_the_probe_without_a_grant),
     cmocka_unit_test(test_gone_has_no_time),
     cmocka_unit_test(test_row_9_and_15_a_cooldown_is_seen_by_the_next_decision),
+    cmocka_unit_test(test_a_model_recovers_in_steps),
 };
 
 HARNESS_MAIN(tests)

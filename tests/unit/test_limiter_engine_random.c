@@ -301,14 +301,14 @@ static void on_refusal(struct world *w, struct engine_acquire *acquire)
     }
     w->refused++;
     if (told.retry_at_ms == 0) {
-        engine_peek(&b->rules, b->now_ms + 86400000, acquire);
+        engine_peek(&b->rules, b->now_ms + 86400000, acquire, NULL);
         assert_false(b->verdict.granted);
         return;
     }
     assert_true(told.retry_at_ms > b->now_ms);
-    engine_peek(&b->rules, told.retry_at_ms, acquire);
+    engine_peek(&b->rules, told.retry_at_ms, acquire, NULL);
     assert_true(b->verdict.granted);
-    engine_peek(&b->rules, told.retry_at_ms - 1, acquire);
+    engine_peek(&b->rules, told.retry_at_ms - 1, acquire, NULL);
     assert_false(b->verdict.granted);
     w->retries++;
     if (below(w, 10) == 0 && told.retry_at_ms < b->now_ms + 30000) {

@@ -116,7 +116,7 @@ static void step_acquire(struct limiter *limiter, uint32_t n, uint32_t *seed)
 {
     static struct engine_verdict verdict;
     struct engine_candidate candidates[2];
-    size_t models = limiter->policy->catalogue->n_models;
+    size_t models = limiter->policy->catalogue->n_targets;
     for (size_t i = 0; i < ARRAY_LEN(candidates); i++) {
         candidates[i] = (struct engine_candidate){
             .model = limiter->models[(harness_random(seed) + i) % models],

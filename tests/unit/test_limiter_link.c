@@ -357,6 +357,59 @@ task_test_real(a_limiter_that_goes_and_comes_back)
     stop(&w);
 }
 
+static void ask_one(struct world *w) PARKS
+{
+    struct group group;
+    struct asker a[1] = {{0}};
+    group_init(&group);
+    spawn(w, &group, a, 1);
+    assert_status_ok(group_wait(&group));
+    expect_all(a, 1);
+}
+
+/* Two limiters: the second is asked only as long as the first is not there. */
+task_test_real(the_first_that_is_there_is_asked)
+{
+    struct world w;
+    struct script second = {0};
+    struct rpc_server *other;
+    static const uint8_t session[16] = {2};
+    char targets[80];
+    start(&w);
+    struct rpc_service service = w.service;
+    service.service = &second;
+    const struct rpc_server_options options = {
+        .address = "127.0.0.1:0", .services = &service, .n_services = 1};
+    assert_status_ok(rpc_server_start(w.wire, &options, &other));
+    snprintf(targets, sizeof(targets), "%s,127.0.0.1:%u", w.address, rpc_server_port(other));
+    limiter_link_stop(w.link);
+    rpc_channel_free(w.channel);
+    w.channel = rpc_channel_new(w.wire, &(struct rpc_channel_options){.targets = targets});
+    w.link = limiter_link_start(w.channel, span_of(session, sizeof(session)));
+    for (int i = 0; i < UNTIL_MS && w.script.items == 0; i++) { /* both connect, in any order */
+        ask_one(&w);
+    }
+    assert_true(w.script.items > 0);
+    size_t before = second.items;
+    ask_one(&w);
+    assert_int_equal(second.items, before);
+    rpc_server_stop(w.server, 0);
+    ask_one(&w);
+    assert_int_equal(second.items, before + 1);
+    before = w.script.items;
+    serve(&w, w.address);
+    for (int i = 0; i < UNTIL_MS && w.script.items == before; i++) {
+        ask_one(&w);
+        assert_status_ok(task_sleep_ms(1));
+    }
+    assert_true(w.script.items > before);
+    before = second.items;
+    ask_one(&w);
+    assert_int_equal(second.items, before);
+    rpc_server_stop(other, 0);
+    stop(&w);
+}
+
 task_test_real(a_limiter_without_sessions_says_so_at_once)
 {
     struct world w;
@@ -386,6 +439,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(who_leaves_does_not_take_anothers_reply),
     cmocka_unit_test(an_error_is_the_askers_own),
     cmocka_unit_test(a_limiter_that_goes_and_comes_back),
+    cmocka_unit_test(the_first_that_is_there_is_asked),
     cmocka_unit_test(a_limiter_without_sessions_says_so_at_once),
 };
 

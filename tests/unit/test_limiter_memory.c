@@ -97,6 +97,29 @@ static void test_answers_are_followed_by_model_and_tenant(void **state)
     outputs_free(outputs);
 }
 
+/* In any order, with many alike: as many as there must be are not above it, and it is the least. */
+static void test_the_percentile_is_of_the_latest_answers(void **state)
+{
+    (void)state;
+    struct outputs *outputs = outputs_new(1);
+    uint64_t seen[500];
+    for (uint64_t i = 0; i < ARRAY_LEN(seen); i++) {
+        seen[i] = 1 + (i * i * 7919) % 41;
+        outputs_add(outputs, SPAN("m"), SPAN("t"), seen[i]);
+        if (i + 1 < OUTPUTS_KEPT) {
+            continue;
+        }
+        uint64_t q95 = outputs_q95(outputs, SPAN("m"), SPAN("t"));
+        size_t below = 0, not_above = 0;
+        for (size_t back = 0; back < OUTPUTS_KEPT; back++) {
+            below += seen[i - back] < q95;
+            not_above += seen[i - back] <= q95;
+        }
+        assert_true(below < 61 && not_above >= 61);
+    }
+    outputs_free(outputs);
+}
+
 static void test_audit_keeps_the_latest(void **state)
 {
     (void)state;
@@ -119,6 +142,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_records_make_room_when_they_run_out),
     cmocka_unit_test(test_only_idle_tenants_make_room),
     cmocka_unit_test(test_answers_are_followed_by_model_and_tenant),
+    cmocka_unit_test(test_the_percentile_is_of_the_latest_answers),
     cmocka_unit_test(test_audit_keeps_the_latest),
 };
 

@@ -160,7 +160,7 @@ static void test_what_is_cut_or_longer_is_refused(void **state)
     }
 }
 
-static void test_an_older_form_knows_no_writers(void **state)
+static void test_an_older_form_knows_no_writers_and_no_waiters(void **state)
 {
     (void)state;
     uint8_t bytes[PACK_RESOURCE_MOST];
@@ -171,11 +171,30 @@ static void test_an_older_form_knows_no_writers(void **state)
     for (uint32_t i = 0; i < ENGINE_WRITERS_MOST; i++) {
         resource.writers[i] = (struct engine_writer){i + 1, 2 * i, 3 * i, 4 * i};
     }
+    resource.virtual_now = 44;
+    resource.n_tags = ENGINE_TAGS_MOST;
+    for (uint32_t i = 0; i < ENGINE_TAGS_MOST; i++) {
+        resource.tags[i] = (struct engine_tag){i + 1, 5 * i};
+    }
+    resource.n_heads = ENGINE_HEADS_MOST;
+    for (uint32_t i = 0; i < ENGINE_HEADS_MOST; i++) {
+        resource.heads[i] =
+            (struct engine_head){i + 1, i % 4, 2 * i, 3 * i, 4 * i, 5 * i, 6 * i, i, 7 * i};
+    }
     size_t len = pack_resource(&resource, bytes);
+    print_message("# the largest pool takes %zu bytes\n", len);
     assert_true(unpack_resource(span_of(bytes, len), &other));
+    assert_int_equal(other.virtual_now, 44);
+    assert_memory_equal(other.tags, resource.tags, sizeof(other.tags));
+    assert_memory_equal(other.heads, resource.heads, sizeof(other.heads));
     assert_int_equal(other.began_ms, 55);
     assert_int_equal(other.n_writers, ENGINE_WRITERS_MOST);
     assert_memory_equal(other.writers, resource.writers, sizeof(other.writers));
+    bytes[24] = 2;
+    len -= 8 + 1 + ENGINE_TAGS_MOST * 16 + 1 + ENGINE_HEADS_MOST * 54;
+    assert_true(unpack_resource(span_of(bytes, len), &other));
+    assert_int_equal(other.n_writers, ENGINE_WRITERS_MOST);
+    assert_int_equal(other.n_heads, 0);
     bytes[24] = 1;
     len -= 8 + 1 + ENGINE_WRITERS_MOST * 24;
     assert_true(unpack_resource(span_of(bytes, len), &other));
@@ -191,7 +210,9 @@ static void test_another_form_is_refused(void **state)
     size_t len = pack_resource(&resource, bytes);
     for (unsigned form = 0; form < 256; form++) {
         bytes[24] = (uint8_t)form;
-        assert_int_equal(unpack_resource(span_of(bytes, len), &other), form == 1 || form == 2);
+        size_t older = form < 3; /* it had no ramp */
+        assert_int_equal(unpack_resource(span_of(bytes, len - older), &other),
+                         form >= 1 && form <= 3);
     }
 }
 
@@ -246,7 +267,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_the_date_is_not_kept),
     cmocka_unit_test(test_records_come_back_as_they_were),
     cmocka_unit_test(test_what_is_cut_or_longer_is_refused),
-    cmocka_unit_test(test_an_older_form_knows_no_writers),
+    cmocka_unit_test(test_an_older_form_knows_no_writers_and_no_waiters),
     cmocka_unit_test(test_another_form_is_refused),
     cmocka_unit_test(test_whatever_is_read_can_be_used),
 };

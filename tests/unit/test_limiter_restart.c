@@ -93,18 +93,18 @@ task_test_real(who_follows_knows_everything)
     prepare_with_state(&b);
     write_policy(&b, "tenant_default: {requests: 20}\n");
     start(&b);
-    const Limiter__Verdict *first = acquire(&b, 1, "sonnet-4.6", "acme");
-    acquire(&b, 2, "sonnet-5", "");
-    complete(&b, 2, "sonnet-5", 10, LIMITER__OUTCOME__OUTCOME_THROTTLED);
-    acquire(&b, 3, "haiku-4.5", "");
-    complete(&b, 3, "haiku-4.5", 10, LIMITER__OUTCOME__OUTCOME_GONE);
+    const Limiter__Verdict *first = acquire(&b, 1, "sonnet-4.6@us-east-2", "acme");
+    acquire(&b, 2, "sonnet-5@us-east-2", "");
+    complete(&b, 2, "sonnet-5@us-east-2", 10, LIMITER__OUTCOME__OUTCOME_THROTTLED);
+    acquire(&b, 3, "haiku-4.5@us-east-2", "");
+    complete(&b, 3, "haiku-4.5@us-east-2", 10, LIMITER__OUTCOME__OUTCOME_GONE);
     uint64_t cool_until = now_ms + 30000;
     for (uint32_t i = 10; i < 16; i++) {
         now_ms += 2000;
-        assert_true(granted(acquire(&b, i, "opus-4.6", "")));
-        complete(&b, i, "opus-4.6", 10, LIMITER__OUTCOME__OUTCOME_FAILED);
+        assert_true(granted(acquire(&b, i, "opus-4.6@us-east-2", "")));
+        complete(&b, i, "opus-4.6@us-east-2", 10, LIMITER__OUTCOME__OUTCOME_FAILED);
     }
-    close_resource(&b, "sonnet-4.5", "invoice in doubt");
+    close_resource(&b, "sonnet-4.5@us-east-2", "invoice in doubt");
     const Limiter__Resource *before = peek(&b, "suite");
     call(&b, "SetLimits", limits_of(&b, "tenant:acme", 7));
 
@@ -116,29 +116,32 @@ task_test_real(who_follows_knows_everything)
     assert_int_equal(after->live_leases, 1);
     assert_int_equal(after->epoch, before->epoch);
     assert_int_equal(after->seq, before->seq + on_redis); /* there every step writes it */
-    assert_int_equal(peek(&b, "sonnet-5")->state, LIMITER__RESOURCE_STATE__RESOURCE_STATE_COOLDOWN);
-    assert_int_equal(peek(&b, "sonnet-5")->state_ms, cool_until - now_ms);
-    assert_int_equal(peek(&b, "haiku-4.5")->state, LIMITER__RESOURCE_STATE__RESOURCE_STATE_GONE);
-    assert_int_equal(peek(&b, "opus-4.6")->state,
+    assert_int_equal(peek(&b, "sonnet-5@us-east-2")->state,
+                     LIMITER__RESOURCE_STATE__RESOURCE_STATE_COOLDOWN);
+    assert_int_equal(peek(&b, "sonnet-5@us-east-2")->state_ms, cool_until - now_ms);
+    assert_int_equal(peek(&b, "haiku-4.5@us-east-2")->state,
+                     LIMITER__RESOURCE_STATE__RESOURCE_STATE_GONE);
+    assert_int_equal(peek(&b, "opus-4.6@us-east-2")->state,
                      LIMITER__RESOURCE_STATE__RESOURCE_STATE_BREAKER_OPEN);
-    assert_int_equal(peek(&b, "sonnet-4.5")->state, LIMITER__RESOURCE_STATE__RESOURCE_STATE_CLOSED);
-    assert_string_equal(peek(&b, "sonnet-4.5")->note, "invoice in doubt");
+    assert_int_equal(peek(&b, "sonnet-4.5@us-east-2")->state,
+                     LIMITER__RESOURCE_STATE__RESOURCE_STATE_CLOSED);
+    assert_string_equal(peek(&b, "sonnet-4.5@us-east-2")->note, "invoice in doubt");
     assert_int_equal(peek(&b, "tenant:acme")->limits_version, 7);
     assert_int_equal(peek(&b, "tenant:acme")->limits->requests, 10);
     assert_int_equal(peek(&b, "tenant:acme")->remaining->requests, 9);
     assert_int_equal(peek(&b, "tenant:other")->limits->requests, 20);
 
-    const Limiter__Verdict *again = acquire(&b, 1, "sonnet-4.6", "acme");
+    const Limiter__Verdict *again = acquire(&b, 1, "sonnet-4.6@us-east-2", "acme");
     assert_true(again->replayed && granted(again));
     assert_int_equal(again->fence, first->fence);
     assert_int_equal(again->lease_ms, 3000);
     const Limiter__CompleteResponse *c =
-        complete(&b, 1, "sonnet-4.6", 200, LIMITER__OUTCOME__OUTCOME_OK);
+        complete(&b, 1, "sonnet-4.6@us-east-2", 200, LIMITER__OUTCOME__OUTCOME_OK);
     assert_int_equal(c->result, LIMITER__REPORT_RESULT__REPORT_RESULT_APPLIED);
     assert_int_equal(c->settlements[1]->reserved, 2000);
-    assert_true(acquire(&b, 20, "sonnet-4.6", "acme")->fence > first->fence);
+    assert_true(acquire(&b, 20, "sonnet-4.6@us-east-2", "acme")->fence > first->fence);
     follow(&b);
-    c = complete(&b, 1, "sonnet-4.6", 200, LIMITER__OUTCOME__OUTCOME_OK);
+    c = complete(&b, 1, "sonnet-4.6@us-east-2", 200, LIMITER__OUTCOME__OUTCOME_OK);
     assert_int_equal(c->result, LIMITER__REPORT_RESULT__REPORT_RESULT_REPLAYED);
     stop_with_state(&b);
 }
@@ -149,9 +152,9 @@ task_test_real(config_that_changed_is_taken_in_and_orders_stay)
     prepare_with_state(&b);
     write_policy(&b, "tenant_default: {requests: 5}\n");
     start(&b);
-    call(&b, "SetLimits", limits_of(&b, "sonnet-5", 2));
+    call(&b, "SetLimits", limits_of(&b, "sonnet-5@us-east-2", 2));
     for (uint32_t i = 0; i < 4; i++) {
-        assert_true(granted(acquire(&b, i, "sonnet-4.6", "acme")));
+        assert_true(granted(acquire(&b, i, "sonnet-4.6@us-east-2", "acme")));
     }
     b.config.suite_requests = 3;
     b.config.tenant_pools = 2000; /* more places than the file has */
@@ -160,11 +163,11 @@ task_test_real(config_that_changed_is_taken_in_and_orders_stay)
     follow(&b);
     assert_int_equal(peek(&b, "suite")->limits->requests, 3);
     assert_int_equal(peek(&b, "suite")->remaining->requests, 0);
-    assert_int_equal(peek(&b, "sonnet-5")->limits->requests, 10);
+    assert_int_equal(peek(&b, "sonnet-5@us-east-2")->limits->requests, 10);
     assert_null(store_resource(b.limiter->store, SPAN("tenant:acme")));
     /* What is settled there is nobody's any more. */
     const Limiter__CompleteResponse *c =
-        complete(&b, 1, "sonnet-4.6", 20, LIMITER__OUTCOME__OUTCOME_OK);
+        complete(&b, 1, "sonnet-4.6@us-east-2", 20, LIMITER__OUTCOME__OUTCOME_OK);
     assert_int_equal(c->result, LIMITER__REPORT_RESULT__REPORT_RESULT_APPLIED);
     assert_int_equal(c->n_settlements, 2);
     follow(&b);
@@ -177,12 +180,12 @@ task_test_real(a_model_that_left_the_catalogue_leaves_its_records)
     struct bench b;
     prepare_with_state(&b);
     start(&b);
-    acquire(&b, 1, "haiku-4.5", "");
+    acquire(&b, 1, "haiku-4.5@us-east-2", "");
     b.config.catalogue = "libs/catalogue/seed.yaml";
     follow(&b);
-    assert_null(store_resource(b.limiter->store, SPAN("haiku-4.5")));
+    assert_null(store_resource(b.limiter->store, SPAN("haiku-4.5@us-east-2")));
     const Limiter__CompleteResponse *c =
-        complete(&b, 1, "haiku-4.5", 200, LIMITER__OUTCOME__OUTCOME_OK);
+        complete(&b, 1, "haiku-4.5@us-east-2", 200, LIMITER__OUTCOME__OUTCOME_OK);
     assert_int_equal(c->result, LIMITER__REPORT_RESULT__REPORT_RESULT_APPLIED);
     assert_int_equal(c->n_settlements, 1);
     assert_int_equal(peek(&b, "suite")->live_leases, 0);
@@ -214,7 +217,7 @@ static void test_a_second_one_is_refused(void **state)
 
 static void assert_closed(struct bench *b, const char *cause, const char *note)
 {
-    const Limiter__Verdict *v = acquire(b, 500, "sonnet-4.6", "");
+    const Limiter__Verdict *v = acquire(b, 500, "sonnet-4.6@us-east-2", "");
     assert_false(granted(v));
     assert_int_equal(v->judged[0]->reasons[0], LIMITER__REASON__REASON_STATE_LOST);
     assert_int_equal(v->retry_after_ms, 60500);
@@ -238,7 +241,7 @@ task_test_real(a_damaged_file_closes_everything_for_a_time)
     prepare_with_state(&b);
     start(&b);
     uint64_t epoch = peek(&b, "suite")->epoch;
-    acquire(&b, 1, "sonnet-4.6", "");
+    acquire(&b, 1, "sonnet-4.6@us-east-2", "");
     halt(&b);
     int fd = open(state_path, O_WRONLY);
     assert_int_equal(pwrite(fd, "?", 1, 8), 1);
@@ -250,11 +253,11 @@ task_test_real(a_damaged_file_closes_everything_for_a_time)
     /* Killed while closed: it stays closed until then. */
     now_ms += 60000;
     follow(&b);
-    const Limiter__Verdict *v = acquire(&b, 500, "sonnet-4.6", "");
+    const Limiter__Verdict *v = acquire(&b, 500, "sonnet-4.6@us-east-2", "");
     assert_int_equal(v->retry_after_ms, 500);
     assert_string_equal(peek(&b, "suite")->note, "the state of the earlier process cannot be read");
     now_ms += 500;
-    assert_true(granted(acquire(&b, 500, "sonnet-4.6", "")));
+    assert_true(granted(acquire(&b, 500, "sonnet-4.6@us-east-2", "")));
     stop_with_state(&b);
 }
 
@@ -286,13 +289,13 @@ task_test_real(after_another_boot_only_what_was_said_is_kept)
     struct bench b;
     prepare_with_state(&b);
     start(&b);
-    acquire(&b, 1, "sonnet-4.6", "");
-    acquire(&b, 2, "sonnet-5", "");
-    complete(&b, 2, "sonnet-5", 10, LIMITER__OUTCOME__OUTCOME_THROTTLED);
-    acquire(&b, 3, "haiku-4.5", "");
-    complete(&b, 3, "haiku-4.5", 10, LIMITER__OUTCOME__OUTCOME_GONE);
-    close_resource(&b, "opus-4.6", "by hand");
-    call(&b, "SetLimits", limits_of(&b, "sonnet-4.6", 9));
+    acquire(&b, 1, "sonnet-4.6@us-east-2", "");
+    acquire(&b, 2, "sonnet-5@us-east-2", "");
+    complete(&b, 2, "sonnet-5@us-east-2", 10, LIMITER__OUTCOME__OUTCOME_THROTTLED);
+    acquire(&b, 3, "haiku-4.5@us-east-2", "");
+    complete(&b, 3, "haiku-4.5@us-east-2", 10, LIMITER__OUTCOME__OUTCOME_GONE);
+    close_resource(&b, "opus-4.6@us-east-2", "by hand");
+    call(&b, "SetLimits", limits_of(&b, "sonnet-4.6@us-east-2", 9));
     halt(&b);
     change_boot();
     now_ms = 1000; /* the clock began anew as well */
@@ -302,15 +305,18 @@ task_test_real(after_another_boot_only_what_was_said_is_kept)
     Limiter__ReopenRequest reopen = reopen_of("suite", true);
     call(&b, "Reopen", &reopen);
     assert_int_equal(peek(&b, "suite")->remaining->requests, 30);
-    assert_int_equal(peek(&b, "sonnet-5")->state, LIMITER__RESOURCE_STATE__RESOURCE_STATE_OPEN);
-    assert_int_equal(peek(&b, "haiku-4.5")->state, LIMITER__RESOURCE_STATE__RESOURCE_STATE_GONE);
-    assert_int_equal(peek(&b, "opus-4.6")->state, LIMITER__RESOURCE_STATE__RESOURCE_STATE_CLOSED);
-    assert_string_equal(peek(&b, "opus-4.6")->note, "by hand");
-    assert_int_equal(peek(&b, "sonnet-4.6")->limits_version, 9);
-    assert_false(acquire(&b, 1, "sonnet-4.6", "")->replayed);
+    assert_int_equal(peek(&b, "sonnet-5@us-east-2")->state,
+                     LIMITER__RESOURCE_STATE__RESOURCE_STATE_OPEN);
+    assert_int_equal(peek(&b, "haiku-4.5@us-east-2")->state,
+                     LIMITER__RESOURCE_STATE__RESOURCE_STATE_GONE);
+    assert_int_equal(peek(&b, "opus-4.6@us-east-2")->state,
+                     LIMITER__RESOURCE_STATE__RESOURCE_STATE_CLOSED);
+    assert_string_equal(peek(&b, "opus-4.6@us-east-2")->note, "by hand");
+    assert_int_equal(peek(&b, "sonnet-4.6@us-east-2")->limits_version, 9);
+    assert_false(acquire(&b, 1, "sonnet-4.6@us-east-2", "")->replayed);
     follow(&b);
-    assert_true(acquire(&b, 1, "sonnet-4.6", "")->replayed);
-    assert_string_equal(peek(&b, "opus-4.6")->note, "by hand");
+    assert_true(acquire(&b, 1, "sonnet-4.6@us-east-2", "")->replayed);
+    assert_string_equal(peek(&b, "opus-4.6@us-east-2")->note, "by hand");
     stop_with_state(&b);
 }
 
@@ -354,7 +360,7 @@ task_test_real(leases_are_registered_again_while_closed)
     prepare(&b);
     start(&b);
     for (uint32_t i = 0; i < 5; i++) {
-        leases[i] = lease_of(&b, i, acquire(&b, i, "sonnet-4.6", ""));
+        leases[i] = lease_of(&b, i, acquire(&b, i, "sonnet-4.6@us-east-2", ""));
     }
     leases[5] = leases[0];
     follow(&b); /* without a file */
@@ -365,11 +371,11 @@ task_test_real(leases_are_registered_again_while_closed)
     assert_true(metric_value(b.limiter->metrics.leases_restored_total, NULL) == 5);
     assert_true(metric_value(b.limiter->metrics.losses_total, (const char *const[]){"amnesia"}) ==
                 0);
-    Limiter__Lease *sixth = lease_of(&b, 77, acquire(&b, 77, "sonnet-4.6", ""));
+    Limiter__Lease *sixth = lease_of(&b, 77, acquire(&b, 77, "sonnet-4.6@us-east-2", ""));
     sixth->fence = 9;
     assert_int_equal(renew(&b, &sixth, 1), 1); /* more than there may be */
     const Limiter__CompleteResponse *c =
-        complete(&b, 3, "sonnet-4.6", 500, LIMITER__OUTCOME__OUTCOME_OK);
+        complete(&b, 3, "sonnet-4.6@us-east-2", 500, LIMITER__OUTCOME__OUTCOME_OK);
     assert_int_equal(c->result, LIMITER__REPORT_RESULT__REPORT_RESULT_UNKNOWN_ID);
     assert_int_equal(peek(&b, "suite")->live_leases, 4);
     assert_int_equal(peek(&b, "suite")->remaining->tokens, 120000 - 1500);
@@ -377,7 +383,7 @@ task_test_real(leases_are_registered_again_while_closed)
     /* Nobody renews the others: they are gone when all opens again. */
     now_ms += 60500;
     assert_int_equal(renew(&b, leases, 1), 1);
-    assert_true(granted(acquire(&b, 8, "sonnet-4.6", "")));
+    assert_true(granted(acquire(&b, 8, "sonnet-4.6@us-east-2", "")));
     stop(&b);
 }
 
@@ -387,12 +393,12 @@ task_test_real(a_renewal_tells_of_grants_that_are_forgotten)
     Limiter__Lease *leases[2];
     prepare_with_state(&b);
     start(&b);
-    acquire(&b, 1, "sonnet-4.6", "");
+    acquire(&b, 1, "sonnet-4.6@us-east-2", "");
     halt(&b);
     copy_file(state_path, copy_path);
     start(&b);
-    leases[0] = lease_of(&b, 2, acquire(&b, 2, "sonnet-4.6", ""));
-    leases[1] = lease_of(&b, 3, acquire(&b, 3, "sonnet-4.6", ""));
+    leases[0] = lease_of(&b, 2, acquire(&b, 2, "sonnet-4.6@us-east-2", ""));
+    leases[1] = lease_of(&b, 3, acquire(&b, 3, "sonnet-4.6@us-east-2", ""));
     uint64_t epoch = peek(&b, "suite")->epoch;
     halt(&b);
     copy_file(copy_path, state_path); /* an older state: nobody can see that from the file */
@@ -419,10 +425,11 @@ task_test_real(many_leases_are_renewed_in_several_steps)
     write_policy(&b, "tenant_default: {concurrency: 1}\n");
     start(&b);
     for (uint32_t i = 0; i < ARRAY_LEN(leases); i++) {
-        const Limiter__Verdict *v = acquire(&b, i, "sonnet-4.6", arena_printf(b.arena, "t%u", i));
+        const Limiter__Verdict *v =
+            acquire(&b, i, "sonnet-4.6@us-east-2", arena_printf(b.arena, "t%u", i));
         assert_int_equal(granted(v), i < 64);
         leases[i] = lease_of(&b, i, v);
-        leases[i]->model = "sonnet-4.6";
+        leases[i]->model = "sonnet-4.6@us-east-2";
         leases[i]->tenant = arena_printf(b.arena, "t%u", i);
     }
     now_ms += 10000;
@@ -442,7 +449,7 @@ task_test_real(progress_beyond_the_reservation_counts_at_once)
     struct bench b;
     prepare(&b);
     start(&b);
-    Limiter__Lease *lease = lease_of(&b, 1, acquire(&b, 1, "sonnet-4.6", ""));
+    Limiter__Lease *lease = lease_of(&b, 1, acquire(&b, 1, "sonnet-4.6@us-east-2", ""));
     assert_int_equal(peek(&b, "suite")->remaining->tokens, 118000);
     lease->output_tokens = 999;
     assert_int_equal(renew(&b, &lease, 1), 0);
@@ -452,7 +459,7 @@ task_test_real(progress_beyond_the_reservation_counts_at_once)
     assert_int_equal(renew(&b, &lease, 1), 0);
     assert_int_equal(peek(&b, "suite")->remaining->tokens, 117500);
     const Limiter__CompleteResponse *c =
-        complete(&b, 1, "sonnet-4.6", 1700, LIMITER__OUTCOME__OUTCOME_OK);
+        complete(&b, 1, "sonnet-4.6@us-east-2", 1700, LIMITER__OUTCOME__OUTCOME_OK);
     assert_int_equal(c->settlements[1]->charged, 2700);
     assert_int_equal(peek(&b, "suite")->remaining->tokens, 117300);
     stop(&b);
@@ -467,7 +474,7 @@ task_test_real(limits_can_be_set)
     prepare(&b);
     start(&b);
     for (uint32_t i = 0; i < 3; i++) {
-        assert_true(granted(acquire(&b, i, "sonnet-4.6", "")));
+        assert_true(granted(acquire(&b, i, "sonnet-4.6@us-east-2", "")));
     }
     Limiter__SetLimitsRequest *set = limits_of(&b, "suite", 1);
     struct status s = call_fails(&b, "SetLimits", set);
@@ -482,7 +489,7 @@ task_test_real(limits_can_be_set)
     assert_int_equal(reply->resource->limits->pacer_interval_ms, 0);
     assert_int_equal(reply->resource->remaining->requests, 7);
     assert_int_equal(reply->resource->live_leases, 3); /* nobody is stopped */
-    const Limiter__Verdict *v = acquire(&b, 9, "sonnet-4.6", "");
+    const Limiter__Verdict *v = acquire(&b, 9, "sonnet-4.6@us-east-2", "");
     assert_int_equal(v->judged[1]->n_reasons, 1);
     assert_int_equal(v->judged[1]->reasons[0], LIMITER__REASON__REASON_CONCURRENCY);
     assert_status(call_fails(&b, "SetLimits", set), REASON_LIMITS_OUTDATED);
@@ -516,31 +523,33 @@ task_test_real(resources_are_closed_and_opened_again)
     struct bench b;
     prepare(&b);
     start(&b);
-    const Limiter__Resource *r = close_resource(&b, "sonnet-4.6", "too dear");
+    const Limiter__Resource *r = close_resource(&b, "sonnet-4.6@us-east-2", "too dear");
     assert_int_equal(r->state, LIMITER__RESOURCE_STATE__RESOURCE_STATE_CLOSED);
     assert_string_equal(r->note, "too dear");
-    const Limiter__Verdict *v = acquire(&b, 1, "sonnet-4.6 sonnet-5", "");
+    const Limiter__Verdict *v = acquire(&b, 1, "sonnet-4.6@us-east-2 sonnet-5@us-east-2", "");
     assert_true(granted(v));
     assert_int_equal(v->candidate, 1);
     assert_int_equal(v->judged[0]->reasons[0], LIMITER__REASON__REASON_CLOSED);
     assert_int_equal(v->judged[0]->retry_at_ms, 0);
     close_resource(&b, "suite", "");
-    v = acquire(&b, 2, "sonnet-5", "");
+    v = acquire(&b, 2, "sonnet-5@us-east-2", "");
     assert_false(granted(v));
     assert_int_equal(v->judged[1]->reasons[0], LIMITER__REASON__REASON_CLOSED);
     assert_int_equal(v->retry_at_ms, 0);
     assert_int_equal(peek(&b, "suite")->live_leases, 1); /* what runs goes on */
     Limiter__ReopenRequest reopen = reopen_of("suite", false);
     call(&b, "Reopen", &reopen);
-    reopen = reopen_of("sonnet-4.6", false);
+    reopen = reopen_of("sonnet-4.6@us-east-2", false);
     const Limiter__ReopenResponse *reply = call(&b, "Reopen", &reopen);
     assert_int_equal(reply->resource->state, LIMITER__RESOURCE_STATE__RESOURCE_STATE_OPEN);
     assert_string_equal(reply->resource->note, "");
-    assert_true(granted(acquire(&b, 3, "sonnet-4.6", "")));
-    complete(&b, 3, "sonnet-4.6", 0, LIMITER__OUTCOME__OUTCOME_GONE);
-    assert_int_equal(peek(&b, "sonnet-4.6")->state, LIMITER__RESOURCE_STATE__RESOURCE_STATE_GONE);
+    assert_true(granted(acquire(&b, 3, "sonnet-4.6@us-east-2", "")));
+    complete(&b, 3, "sonnet-4.6@us-east-2", 0, LIMITER__OUTCOME__OUTCOME_GONE);
+    assert_int_equal(peek(&b, "sonnet-4.6@us-east-2")->state,
+                     LIMITER__RESOURCE_STATE__RESOURCE_STATE_GONE);
     call(&b, "Reopen", &reopen);
-    assert_int_equal(peek(&b, "sonnet-4.6")->state, LIMITER__RESOURCE_STATE__RESOURCE_STATE_OPEN);
+    assert_int_equal(peek(&b, "sonnet-4.6@us-east-2")->state,
+                     LIMITER__RESOURCE_STATE__RESOURCE_STATE_OPEN);
     Limiter__ForceOpenRequest request = LIMITER__FORCE_OPEN_REQUEST__INIT;
     char note[258];
     memset(note, 'n', 257);
@@ -558,19 +567,19 @@ task_test_real(a_breaker_can_be_closed_by_hand)
     start(&b);
     for (uint32_t i = 0; i < 6; i++) {
         now_ms += 2000;
-        acquire(&b, i, "sonnet-5", "");
-        complete(&b, i, "sonnet-5", 10, LIMITER__OUTCOME__OUTCOME_FAILED);
+        acquire(&b, i, "sonnet-5@us-east-2", "");
+        complete(&b, i, "sonnet-5@us-east-2", 10, LIMITER__OUTCOME__OUTCOME_FAILED);
     }
-    const Limiter__Resource *before = peek(&b, "sonnet-5");
+    const Limiter__Resource *before = peek(&b, "sonnet-5@us-east-2");
     assert_int_equal(before->state, LIMITER__RESOURCE_STATE__RESOURCE_STATE_BREAKER_OPEN);
     Limiter__ForceCloseRequest request = LIMITER__FORCE_CLOSE_REQUEST__INIT;
-    request.resource = "sonnet-5";
+    request.resource = "sonnet-5@us-east-2";
     const Limiter__ForceCloseResponse *reply = call(&b, "ForceClose", &request);
     assert_int_equal(reply->resource->state, LIMITER__RESOURCE_STATE__RESOURCE_STATE_OPEN);
     assert_int_equal(reply->resource->generation, before->generation + 1);
     assert_int_equal(reply->resource->breaker_outcomes, 0);
     now_ms += 2000;
-    assert_false(acquire(&b, 7, "sonnet-5", "")->probe);
+    assert_false(acquire(&b, 7, "sonnet-5@us-east-2", "")->probe);
     request.resource = "suite";
     assert_status(call_fails(&b, "ForceClose", &request), REASON_NOT_APPLICABLE);
     assert_true(
@@ -596,16 +605,18 @@ task_test_real(a_model_retires_while_the_limiter_runs)
     prepare(&b);
     start(&b);
     b.limiter->wall_ms = wall;
-    assert_true(granted(acquire(&b, 1, "sonnet-4.5", "")));
+    assert_true(granted(acquire(&b, 1, "sonnet-4.5@us-east-2", "")));
     wall_ms += 1000;
-    const Limiter__Verdict *v = acquire(&b, 2, "sonnet-4.5 sonnet-5", "");
+    const Limiter__Verdict *v = acquire(&b, 2, "sonnet-4.5@us-east-2 sonnet-5@us-east-2", "");
     assert_int_equal(v->candidate, 1);
     assert_int_equal(v->judged[0]->reasons[0], LIMITER__REASON__REASON_MODEL_GONE);
-    assert_int_equal(peek(&b, "sonnet-4.5")->state, LIMITER__RESOURCE_STATE__RESOURCE_STATE_GONE);
-    Limiter__ReopenRequest reopen = reopen_of("sonnet-4.5", false);
+    assert_int_equal(peek(&b, "sonnet-4.5@us-east-2")->state,
+                     LIMITER__RESOURCE_STATE__RESOURCE_STATE_GONE);
+    Limiter__ReopenRequest reopen = reopen_of("sonnet-4.5@us-east-2", false);
     assert_status(call_fails(&b, "Reopen", &reopen), REASON_NOT_APPLICABLE);
     wall_ms -= 1000; /* the catalogue, or a clock, was wrong */
-    assert_int_equal(peek(&b, "sonnet-4.5")->state, LIMITER__RESOURCE_STATE__RESOURCE_STATE_OPEN);
+    assert_int_equal(peek(&b, "sonnet-4.5@us-east-2")->state,
+                     LIMITER__RESOURCE_STATE__RESOURCE_STATE_OPEN);
     stop(&b);
 }
 

@@ -13,11 +13,11 @@
 
 #define RESOURCES  3
 #define RECORDS    4
-#define AREA       (1u << 20)
+#define AREA       (5u << 18)
 #define HEAD       4096
 #define AREA_HEAD  2048 /* of an area: what says what is in it */
 #define PLACES     (HEAD + 2 * AREA)
-#define PLACES_END (PLACES + RESOURCES * 8192 + RECORDS * 256)
+#define PLACES_END (PLACES + RESOURCES * 10240 + RECORDS * 256)
 
 struct folder {
     char path[64];

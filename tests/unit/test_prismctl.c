@@ -179,7 +179,7 @@ task_test_real(text_shows_the_thinking_and_then_the_report)
                "1/3 Reporting                     waits: REQUESTS of suite, place 2, about 12.4 s\n"
                "1/3 Reporting                     tier 1: sonnet-4.6 in us-east-2\n"
                "2/3 What is protected             tier 2: haiku-4.5 in us-east-2; passed over "
-               "sonnet-4.6: COOLDOWN\n"
+               "sonnet-4.6 in us-east-2: COOLDOWN\n"
                "1/3 Reporting                     thinking:\n"
                "   │ The section says how reports are handled. It names no\n"
                "   │ <U+001B>[31mdeadline for fixes.\n"

@@ -75,7 +75,7 @@ static struct status peek(struct rpc *rpc, const void *message) PARKS
     suite.waiters = 3;
     suite.limits_version = request->n_resources > 0 ? 4 : 0;
     Limiter__Resource model = LIMITER__RESOURCE__INIT;
-    model.name = "bedrock/us-east-2/sonnet-4.6";
+    model.name = "sonnet-4.6@us-east-2";
     model.state = LIMITER__RESOURCE_STATE__RESOURCE_STATE_COOLDOWN;
     model.state_ms = 42500;
     Limiter__PeekResponse response = LIMITER__PEEK_RESPONSE__INIT;
@@ -261,10 +261,10 @@ static void expect_code(const char *words, int code) PARKS
     "gone\n"
 
 #define QUOTAS                                                                                     \
-    "Resource                      State                        "                                  \
+    "Resource              State                        "                                          \
     "Requests left  At once left               Tokens left  Waiting\n"                             \
-    "bedrock/us-east-2/sonnet-4.6  cooling down, 42.5 s more\n"                                    \
-    "suite                         open                       "                                    \
+    "sonnet-4.6@us-east-2  cooling down, 42.5 s more\n"                                            \
+    "suite                 open                       "                                            \
     "28 of 30 in 1 m        0 of 5  -1,200 of 120,000 in 1 m        3\n"
 
 task_test_real(models_are_a_table)
@@ -280,7 +280,7 @@ task_test_real(quotas_are_a_table)
 task_test_real(quotas_are_json)
 {
     expect("quota", "jsonl",
-           "{\"name\":\"bedrock/us-east-2/sonnet-4.6\",\"state\":\"RESOURCE_STATE_COOLDOWN\","
+           "{\"name\":\"sonnet-4.6@us-east-2\",\"state\":\"RESOURCE_STATE_COOLDOWN\","
            "\"stateMs\":\"42500\"}\n"
            "{\"name\":\"suite\",\"state\":\"RESOURCE_STATE_OPEN\",\"limits\":{\"requests\":\"30\","
            "\"requestsWindowMs\":\"60000\",\"concurrency\":5,\"tokens\":\"120000\","

@@ -239,7 +239,9 @@ task_test_real(without_credentials_nothing_is_sent_and_all_sources_are_named)
     aws_world_set("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://127.0.0.1:1/");
     use_credentials(
         &w.f, credentials_new(task_loop(), &(struct credentials_options){.http = w.f.router.http}));
-    assert_status(router_fixture_generate(&w.f), REASON_CREDENTIALS_UNAVAILABLE);
+    s = router_fixture_generate(&w.f);
+    assert_status(s, REASON_CREDENTIALS_UNAVAILABLE);
+    assert_in_range(s.retry_after_ms, 1, 2000);
     fake_limiter_wait(&w.f.limiter, 3);
     w.f.limiter.reports[2].outcome = LIMITER__OUTCOME__OUTCOME_OK;
     assert_int_equal(w.answered, 1);

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "router/router.h"
+#include "targets.h"
 #include "task_test.h"
 
 #define ARENA_SIZE (8u << 20)
@@ -10,19 +11,20 @@
 
 #define MODEL(its_name, its_tier, its_window, ...)                                                 \
     {                                                                                              \
-        .name = its_name, .model_id = "id." its_name, .tier = its_tier, .regions = {"us-east-2"},  \
-        .n_regions = 1, .context_window = its_window, .max_output = 8192,                          \
-        .tokenizer_per_mille = 1000, .price = {1000000, 2000000, 3000000, 4000000}, __VA_ARGS__    \
+        .name = its_name, .model_id = "id." its_name, .tier = its_tier,                            \
+        .context_window = its_window, .max_output = 8192, .tokenizer_per_mille = 1000,             \
+        .price = {1000000, 2000000, 3000000, 4000000}, __VA_ARGS__                                 \
     }
+#define IN_ONE .regions = {"us-east-2"}, .n_regions = 1
 
 static const struct catalogue_model models[] = {
-    MODEL("first", 1, 200000),
-    MODEL("retired", 2, 200000, .lifecycle = CATALOGUE_GONE),
-    MODEL("old", 3, 200000, .lifecycle = CATALOGUE_LEGACY, .gone_from_s = 4102444800),
-    MODEL("ended", 4, 200000, .lifecycle = CATALOGUE_LEGACY, .gone_from_s = 1000000),
-    MODEL("narrow", 5, 6300),
-    MODEL("last", 6, 200000),
-    MODEL("extra", 0, 200000),
+    MODEL("first", 1, 200000, IN_ONE),
+    MODEL("retired", 2, 200000, IN_ONE, .lifecycle = CATALOGUE_GONE),
+    MODEL("old", 3, 200000, IN_ONE, .lifecycle = CATALOGUE_LEGACY, .gone_from_s = 4102444800),
+    MODEL("ended", 4, 200000, IN_ONE, .lifecycle = CATALOGUE_LEGACY, .gone_from_s = 1000000),
+    MODEL("narrow", 5, 6300, IN_ONE),
+    MODEL("last", 6, 200000, IN_ONE),
+    MODEL("extra", 0, 200000, IN_ONE),
 };
 
 struct fixture {
@@ -43,9 +45,9 @@ static void start(struct fixture *f)
                    .replay = "next",
                    .backoff = 5000,
                    .backoff_most = 40000},
-        .catalogue = {.models = models, .n_models = ARRAY_LEN(models), .references = 1},
         .arena = arena_new(ARENA_SIZE),
     };
+    f->catalogue = targets_catalogue(models, ARRAY_LEN(models), f->arena);
     f->router =
         (struct router){.config = &f->config, .catalogue = &f->catalogue, .loop = task_loop()};
     f->generation = ARENA_NEW(f->arena, Router__Generation);
@@ -141,6 +143,89 @@ task_test(candidates_are_what_was_asked_for_and_fits)
         assert_int_equal(f.plan->n_unfit, f.plan->n_skipped);
         stop(&f);
     }
+}
+
+/* --- regions ---------------------------------------------------------------------------------- */
+
+static const struct catalogue_model far_and_wide[] = {
+    MODEL("a", 1, 200000, .regions = {"us-east-2", "us-west-2"}, .n_regions = 2),
+    MODEL("b", 2, 200000, .regions = {"us-west-2", "us-east-2", "eu-west-1"}, .n_regions = 3),
+};
+
+static const char *resources_of(struct fixture *f)
+{
+    const char *names = "";
+    for (size_t i = 0; i < f->plan->n_candidates; i++) {
+        const struct candidate *c = &f->plan->candidates[i];
+        names = arena_printf(f->arena, "%s%s%s", names, i > 0 ? " " : "", c->resource);
+        assert_string_equal(c->resource,
+                            arena_printf(f->arena, "%s@%s", c->model->name, c->region));
+        assert_int_equal(c->tokens.max_output, 6192);
+    }
+    return names;
+}
+
+task_test(a_tier_is_tried_in_all_its_regions_before_the_next)
+{
+    static const struct {
+        const char *preferred;
+        const char *want;
+    } cases[] = {
+        {"", "a@us-east-2 a@us-west-2 b@us-west-2 b@us-east-2 b@eu-west-1"},
+        {"us-east-2", "a@us-east-2 a@us-west-2 b@us-east-2 b@us-west-2 b@eu-west-1"},
+        {"us-west-2", "a@us-west-2 a@us-east-2 b@us-west-2 b@us-east-2 b@eu-west-1"},
+        {"eu-west-1", "a@us-east-2 a@us-west-2 b@eu-west-1 b@us-west-2 b@us-east-2"},
+        {"mars-1", "a@us-east-2 a@us-west-2 b@us-west-2 b@us-east-2 b@eu-west-1"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct fixture f;
+        start(&f);
+        f.catalogue = targets_catalogue(far_and_wide, ARRAY_LEN(far_and_wide), f.arena);
+        f.config.bedrock_region = cases[i].preferred;
+        assert_status_ok(make(&f));
+        assert_string_equal(resources_of(&f), cases[i].want);
+        stop(&f);
+    }
+}
+
+/* What a region has of its own is what is sent there, and its end is its own. */
+task_test(a_region_has_its_own_terms)
+{
+    struct fixture f;
+    start(&f);
+    f.catalogue = targets_catalogue(far_and_wide, ARRAY_LEN(far_and_wide), f.arena);
+    struct catalogue_target *targets = (struct catalogue_target *)f.catalogue.targets;
+    targets[0].model.gone_from_s = 1000000;
+    targets[1].model.model_id = "id.elsewhere";
+    assert_status_ok(make(&f));
+    assert_string_equal(f.plan->candidates[0].resource, "a@us-west-2");
+    assert_string_equal(f.plan->candidates[0].model->model_id, "id.elsewhere");
+    assert_int_equal(f.plan->n_skipped, 1);
+    assert_string_equal(f.plan->skipped[0]->model, "models/a");
+    assert_string_equal(f.plan->skipped[0]->region, "us-east-2");
+    assert_string_equal(f.plan->skipped[0]->reasons[0], "TIER_GONE");
+    stop(&f);
+}
+
+task_test(more_candidates_than_the_limiter_takes_are_left_away)
+{
+    static const char *const regions[] = {"r1", "r2", "r3", "r4", "r5", "r6", "r7", "r8"};
+    struct catalogue_model *many;
+    struct fixture f;
+    start(&f);
+    many = ARENA_ARRAY(f.arena, struct catalogue_model, 5);
+    for (size_t i = 0; i < 5; i++) {
+        many[i] = far_and_wide[0];
+        many[i].name = arena_printf(f.arena, "m%zu", i);
+        many[i].tier = (uint32_t)i + 1;
+        many[i].n_regions = ARRAY_LEN(regions);
+        memcpy(many[i].regions, regions, sizeof(regions));
+    }
+    f.catalogue = targets_catalogue(many, 5, f.arena);
+    assert_status_ok(make(&f));
+    assert_int_equal(f.plan->n_candidates, ROUTER_CANDIDATES_MOST);
+    assert_string_equal(f.plan->candidates[ROUTER_CANDIDATES_MOST - 1].resource, "m3@r8");
+    stop(&f);
 }
 
 task_test(a_plan_has_bounds_and_an_id)
@@ -241,6 +326,27 @@ task_test(the_next_tier_waits_as_long_as_is_configured)
     assert_false(step.ended);
     task_test_advance(1);
     assert_true(step.ended && step.goes_on);
+    stop(&f);
+}
+
+task_test(the_next_region_of_a_tier_is_asked_at_once)
+{
+    struct fixture f;
+    struct step step;
+    start(&f);
+    f.catalogue = targets_catalogue(far_and_wide, ARRAY_LEN(far_and_wide), f.arena);
+    f.config.fallback_wait = 5000;
+    assert_status_ok(make(&f));
+    fail_with(&f, 0, REASON_TIER_THROTTLED);
+    step_begin(&step, &f, REASON_TIER_THROTTLED, 60000);
+    assert_true(step.ended && step.goes_on);
+    fail_with(&f, 1, REASON_TIER_UNAVAILABLE);
+    step_begin(&step, &f, REASON_TIER_UNAVAILABLE, 60000);
+    assert_false(step.ended); /* the next tier is another matter */
+    task_test_advance(5000);
+    assert_true(step.ended && step.goes_on);
+    assert_int_equal(f.plan->candidates[1].out, REASON_TIER_UNAVAILABLE);
+    assert_int_equal(f.plan->candidates[2].out, REASON_NONE);
     stop(&f);
 }
 
@@ -465,9 +571,13 @@ task_test(a_call_without_answer_names_no_model)
 
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(candidates_are_what_was_asked_for_and_fits),
+    cmocka_unit_test(a_tier_is_tried_in_all_its_regions_before_the_next),
+    cmocka_unit_test(a_region_has_its_own_terms),
+    cmocka_unit_test(more_candidates_than_the_limiter_takes_are_left_away),
     cmocka_unit_test(a_plan_has_bounds_and_an_id),
     cmocka_unit_test(the_class_of_a_reason_says_what_follows),
     cmocka_unit_test(the_next_tier_waits_as_long_as_is_configured),
+    cmocka_unit_test(the_next_region_of_a_tier_is_asked_at_once),
     cmocka_unit_test(a_chain_that_failed_is_tried_again_after_a_backoff),
     cmocka_unit_test(a_chain_that_was_throttled_is_asked_for_at_once),
     cmocka_unit_test(a_deadline_nearer_than_the_backoff_ends_the_call),

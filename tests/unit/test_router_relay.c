@@ -111,7 +111,7 @@ task_test_real(values_of_usage_are_cumulative_and_the_last_ones_count)
     assert_int_equal(r->cache_read, 30);
     assert_int_equal(r->output, 9);
     assert_false(r->usage_partial);
-    assert_string_equal(r->model, "first");
+    assert_string_equal(r->model, "first@us-east-2");
     router_fixture_stop(&f);
 }
 
@@ -293,7 +293,8 @@ task_test_real(a_broken_answer_is_void_and_the_next_tier_begins_anew)
     assert_status_ok(router_fixture_generate(&f));
     assert_log(&f, "admitted 1 first\nstart 0 text\nsays Hel\n"
                    "restarted 2 first TIER_STREAM_BROKEN\nadmitted 2 last\n" HELLO_LOG);
-    assert_string_equal(f.limiter.candidates, "last"); /* the first one is not asked for again */
+    assert_string_equal(f.limiter.candidates,
+                        "last@us-east-2"); /* the first one is not asked for again */
     const Router__CallMetadata *m = f.completed->metadata;
     assert_int_equal(m->n_attempts, 2);
     assert_string_equal(m->attempts[0]->reason, "TIER_STREAM_BROKEN");
@@ -661,7 +662,7 @@ task_test_real(thousands_of_leases_are_renewed_in_parts)
     struct router_fixture f;
     router_fixture_start(&f);
     f.config.renew = 50;
-    struct candidate candidate = {.resource = "first"};
+    struct candidate candidate = {.resource = "first@us-east-2"};
     struct grant *grants = alloc_zeroed(MANY, sizeof(*grants));
     uint64_t lost_at_ms = loop_now_ms(task_loop()) + 30000; /* renewed ones last for 60 s */
     for (uint32_t i = 0; i < MANY; i++) {
@@ -700,11 +701,11 @@ task_test_real(a_refusal_is_waited_for_where_the_deadline_allows)
               .resource = "suite",
               .reason = LIMITER__REASON__REASON_REQUESTS,
               .retry_after_ms = 200},
-             {.decision = FAKE_GRANT, .candidate = 1, .passed_model = "first"});
+             {.decision = FAKE_GRANT, .candidate = 1, .passed_model = "first@us-east-2"});
     REPLIES(&f, {.events = router_fixture_events(&f, HELLO, NULL)});
     assert_status_ok(router_fixture_generate(&f));
     assert_log(&f, "queued REQUESTS suite\nadmitted 1 last\n" HELLO_LOG);
-    assert_string_equal(f.limiter.candidates, "first last");
+    assert_string_equal(f.limiter.candidates, "first@us-east-2 last@us-east-2");
     assert_true(f.admitted->queue_ms >= 200);
     /* Models left out by the plan stay named beside those of the decision. */
     assert_int_equal(f.admitted->n_skipped, 2);
@@ -744,14 +745,14 @@ task_test_real(a_refusal_beyond_the_deadline_is_told_at_once)
          STATUS_INVALID_ARGUMENT,
          0},
         {{.decision = FAKE_REFUSE,
-          .resource = "first",
+          .resource = "first@us-east-2",
           .reason = LIMITER__REASON__REASON_COOLDOWN,
           .retry_after_ms = 30000},
          REASON_NO_TIER_AVAILABLE,
          STATUS_UNAVAILABLE,
          30000},
         {{.decision = FAKE_REFUSE,
-          .resource = "first",
+          .resource = "first@us-east-2",
           .reason = LIMITER__REASON__REASON_MODEL_GONE},
          REASON_NO_TIER_AVAILABLE,
          STATUS_UNAVAILABLE,

@@ -12,7 +12,7 @@
 #define ONLY_1   CATALOGUE_TEMPERATURE_ONLY_1
 #define NEVER    CATALOGUE_TEMPERATURE_NEVER
 
-static const struct router_config config = {.max_content_tokens = 6192, .bedrock_region = ""};
+static const struct router_config config = {.max_content_tokens = 6192};
 static const struct router router = {.config = &config};
 
 static struct catalogue_model model_of(enum catalogue_thinking thinking,
@@ -20,8 +20,6 @@ static struct catalogue_model model_of(enum catalogue_thinking thinking,
 {
     return (struct catalogue_model){
         .name = "mine",
-        .regions = {"us-east-2"},
-        .n_regions = 1,
         .thinking = thinking,
         .temperature = temperature,
         .max_output = max_output,
@@ -227,22 +225,6 @@ static void test_each_model_gets_what_it_takes(void **state)
     }
 }
 
-static void test_the_region_asked_for_comes_first(void **state)
-{
-    (void)state;
-    CLEANUP(arena_drop) struct arena *arena = arena_new(ARENA_SIZE);
-    struct catalogue_model model = model_of(NONE, YES, 4096);
-    struct router_config elsewhere = config;
-    struct router other = {.config = &elsewhere};
-    struct candidate candidate;
-    reshape(&router, question(arena), &model, arena, &candidate);
-    assert_string_equal(candidate.region, "us-east-2");
-    assert_string_equal(candidate.resource, "mine");
-    elsewhere.bedrock_region = "eu-central-1";
-    reshape(&other, question(arena), &model, arena, &candidate);
-    assert_string_equal(candidate.region, "eu-central-1");
-}
-
 /* --- history ---------------------------------------------------------------------------------- */
 
 #define HEAD "{'anthropic_version':'bedrock-2023-05-31','max_tokens':6192"
@@ -411,7 +393,6 @@ static void test_a_body_that_is_too_large_shows_as_overflow(void **state)
 
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_each_model_gets_what_it_takes),
-    cmocka_unit_test(test_the_region_asked_for_comes_first),
     cmocka_unit_test(test_thinking_goes_back_to_its_own_model_only),
     cmocka_unit_test(test_a_message_of_foreign_thinking_alone_is_left_out),
     cmocka_unit_test(test_thinking_with_u0000_is_kept),

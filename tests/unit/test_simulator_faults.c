@@ -107,7 +107,8 @@ static const char *story(struct fault_plan *plan, const char *model, bool stream
     char *out = arena_alloc(arena, n + 1);
     for (size_t i = 0; i < n; i++) {
         struct fault fault;
-        fault_plan_next(plan, span_str(model), stream, arena, &fault);
+        const struct fault_call what = {span_str(model), SPAN("us-east-2"), stream};
+        fault_plan_next(plan, &what, arena, &fault);
         out[i] = letters[fault.action];
     }
     return out;
@@ -126,6 +127,8 @@ static void rules_choose_their_calls(void **state)
         {"- {action: reset}", true, "RRRRRR", "RRRRRR"},
         {"- {action: reset, model: \"*\"}", false, "RRRRRR", "RRRRRR"},
         {"- {action: reset, model: " SONNET "}", true, "RRRRRR", "......"},
+        {"- {action: reset, region: us-east-2}", true, "RRRRRR", "RRRRRR"},
+        {"- {action: reset, region: us-west-2}", true, "......", "......"},
         {"- {action: reset, nth: 3}", true, "..R...", "..R..."},
         {"- {action: reset, from: 3}", true, "..RRRR", "..RRRR"},
         {"- {action: reset, count: 2}", true, "RR....", "RR...."},
@@ -217,7 +220,8 @@ static void statuses_look_like_the_providers(void **state)
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         struct fault fault;
         struct fault_plan *plan = plan_of(arena_printf(arena, "rules:\n- %s\n", rows[i].rule));
-        fault_plan_next(plan, SPAN(SONNET), true, arena, &fault);
+        const struct fault_call what = {.model = SPAN(SONNET), .stream = true};
+        fault_plan_next(plan, &what, arena, &fault);
         fault_plan_free(plan);
         assert_int_equal(fault.refusal.code, rows[i].code);
         assert_string_equal(fault.refusal.error, rows[i].error);
