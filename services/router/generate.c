@@ -5,6 +5,7 @@
 #include "base/map.h"
 #include "codec/hash.h"
 #include "loop/task.h"
+#include "router/lessons.h"
 #include "router/router.h"
 #include "router/settlement.h"
 
@@ -90,6 +91,7 @@ static struct status call(struct rpc *rpc, const char *tenant, const Router__Gen
         return status_of(REASON_REQUEST_ID_REUSED, "a call with this call_id is running");
     }
     map_set(router->running, id, plan);
+    lessons_ask(router, plan);
     struct status s = run(router, plan, sink, completed, &hashes);
     map_remove(router->running, id);
 

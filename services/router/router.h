@@ -107,6 +107,7 @@ struct grant {
     struct task *task;
     uint64_t output_tokens; /* so far, for Renew */
     uint64_t renewal;       /* number of the Renew that it was in last */
+    bool unaccepted;        /* the limiter wants a Renew at once */
 };
 
 /* Asks until one candidate is granted, waiting as long as the limiter says and the deadline

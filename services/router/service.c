@@ -105,7 +105,8 @@ static struct status start(struct app *app, const void *config, void **state) PA
             &(struct rpc_channel_options){.targets = router->config->ledger, .call_ms = 10000});
     }
     router->link =
-        limiter_link_start(router->limiter, span_of(router->session, sizeof(router->session)));
+        limiter_link_start(router->limiter, span_of(router->session, sizeof(router->session)),
+                           router->config->limiter_wait);
     router->leases = leases_start(router);
     router->records = records_start(router);
     router->checks = checks_start(router);
