@@ -123,8 +123,8 @@ static struct status generate_once(struct rpc *rpc, const void *request) PARKS
 }
 
 const struct rpc_method router_methods[] = {
-    {"Generate", RPC_SERVER_STREAM, generate}, {"GenerateOnce", RPC_UNARY, generate_once},
-    {"ListModels", RPC_UNARY, models_list},    {"GetModel", RPC_UNARY, models_get},
-    {"WatchModels", RPC_SERVER_STREAM, NULL},
+    {"Generate", RPC_SERVER_STREAM, generate},        {"GenerateOnce", RPC_UNARY, generate_once},
+    {"ListModels", RPC_UNARY, models_list},           {"GetModel", RPC_UNARY, models_get},
+    {"WatchModels", RPC_SERVER_STREAM, models_watch},
 };
 const size_t router_n_methods = ARRAY_LEN(router_methods);

@@ -94,7 +94,8 @@ ROWS = {
     'nothing': (MEMORY, lambda w: None, 0, 1),
     'limiter killed': (MEMORY, kill_limiter, 0, 2),
     'limiter killed, its state lost': (MEMORY, forget, 0, CLOSURE + 2),
-    'limiter frozen for less than a lease': (MEMORY, lambda w: freeze(w.limiters[0], LEASE / 2), 0, 2),
+    'limiter frozen for less than a lease': (
+        MEMORY, lambda w: freeze(w.limiters[0], LEASE / 2), 0, 2),
     'limiter frozen for three leases': (MEMORY, lambda w: freeze(w.limiters[0], 3 * LEASE), 0, 2),
     '4 of 20 routers killed': (MEMORY, kill_routers, 0, 2),
     '4 of 20 routers frozen for three leases': (
