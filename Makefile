@@ -139,6 +139,9 @@ bench: all ## what the suite costs on this machine (ROUNDS=5); minutes, not part
 bench-limiter: all $(TEST_TOOLS) ## what a decision costs, beside the figures of others (ROUNDS=3)
 	@PRISM_OUT=$(OUT) PRISM_BIN=$(OUT)/bin tests/load/bench.py $(ROUNDS)
 
+bench-router: all ## what the router adds to a call (ROUNDS=5); minutes, not part of check
+	@build/bench-router $(OUT)/bin
+
 # --- the rest -----------------------------------------------------------------------------------
 
 docs: all ## write the chart's OPTIONS.md from the option tables
@@ -158,7 +161,7 @@ clean: ## remove everything that was built
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 12
 
-.PHONY: all tests check lint demo up down prove chaos bench bench-limiter docs image install clean help
+.PHONY: all tests check lint demo up down prove chaos bench bench-limiter bench-router docs image install clean help
 
 -include $(LIB_OBJS:.o=.d) $(foreach s,$(SERVICES),$(patsubst %.o,%.d,$(call service_objs,$(s))))
 -include $(TEST_COMMON:.o=.d) $(INTEROP_SRCS:%.c=$(OUT)/obj/%.d) $(patsubst $(OUT)/test/%,$(OUT)/obj/tests/unit/%.d,$(UNIT_TESTS))

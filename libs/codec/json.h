@@ -2,7 +2,8 @@
  * json.h -- JSON in and out.
  *
  * Floor 1, pure. What is plain is read by json_plain.c, all else by jansson (json.c only), with
- * bounds on size and depth and duplicate keys refused. Writing appends to a buf and needs no tree: commas are the writer's.
+ * bounds on size and depth and duplicate keys refused. Writing appends to a buf and needs no tree:
+ * commas are the writer's.
  */
 #ifndef PRISM_CODEC_JSON_H
 #define PRISM_CODEC_JSON_H

@@ -483,6 +483,7 @@ struct status http_open(struct http_client *client, const struct http_request *r
     check(curl_multi_add_handle(client->multi, http->easy) == CURLM_OK);
     http->ended = false;
     http_arm(http, request->connect_ms != 0 ? request->connect_ms : CONNECT_MS);
+    client_act(client, CURL_SOCKET_TIMEOUT, 0); /* begins now, not in the loop's next turn */
 
     while (http->phase != HTTP_BODY) {
         if (http->ended) {

@@ -12,6 +12,7 @@
 
 #define ETA_SLACK_MS   250   /* less of a change is no news */
 #define LIFE_SIGN_MS   15000 /* when nothing else is said */
+#define PLACE_SIGN_MS  5000  /* the same of who waits */
 #define PAUSE_MS       20    /* between two looks at all resources */
 #define NAMES_MOST     64
 #define RESOURCE_ARENA (64u << 10)
@@ -25,6 +26,7 @@ struct told {
     struct rpc *rpc;
     struct engine_place place; /* position 0: nothing yet */
     char pool[ENGINE_NAME_MOST + 1];
+    uint64_t told_ms; /* loop_now_ms */
 };
 
 static bool is_news(const struct engine_place *told, const struct engine_place *place)
@@ -38,9 +40,12 @@ static bool is_news(const struct engine_place *told, const struct engine_place *
 static struct status tell(struct wait_news *news, const struct engine_place *place, uint64_t now_ms)
 {
     struct told *told = CONTAINER_OF(news, struct told, news);
-    if (told->place.position > 0 && !is_news(&told->place, place)) {
+    uint64_t present_ms = loop_now_ms(task_loop());
+    if (told->place.position > 0 && !is_news(&told->place, place) &&
+        present_ms < told->told_ms + PLACE_SIGN_MS) {
         return STATUS_SUCCESS;
     }
+    told->told_ms = present_ms;
     Limiter__QueuePlace queued = LIMITER__QUEUE_PLACE__INIT;
     Limiter__AcquireStreamResponse response = LIMITER__ACQUIRE_STREAM_RESPONSE__INIT;
     snprintf(told->pool, sizeof(told->pool), "%s", place->pool);

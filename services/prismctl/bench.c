@@ -12,6 +12,12 @@
 #define SAMPLES_MOST (16u << 20)
 #define PAUSE_MS     10 /* after a call that failed: who is down is not hammered */
 
+struct samples {
+    uint32_t *at; /* microseconds */
+    size_t n;
+    size_t room;
+};
+
 struct bench {
     struct cli *cli;
     const struct bench_kind *kind;
@@ -23,9 +29,8 @@ struct bench {
     bool measuring;
     bool over;
 
-    uint32_t *samples; /* microseconds */
-    size_t n_samples;
-    size_t room;
+    struct samples times;
+    struct samples firsts; /* until the first of the answer */
     uint64_t errors;
     struct status first_error;
 
@@ -116,17 +121,17 @@ static void pace_stop(struct bench *bench)
 /* --- calls --------------------------------------------------------------------------------------
  */
 
-static void note_time(struct bench *bench, uint64_t us)
+static void note_time(struct bench *bench, struct samples *samples, uint64_t us)
 {
-    if (bench->n_samples == SAMPLES_MOST) {
+    if (samples->n == SAMPLES_MOST) {
         bench->over = true;
         return;
     }
-    if (bench->n_samples == bench->room) {
-        bench->room = bench->room > 0 ? 2 * bench->room : 4096;
-        bench->samples = alloc_resized(bench->samples, bench->room * sizeof(*bench->samples));
+    if (samples->n == samples->room) {
+        samples->room = samples->room > 0 ? 2 * samples->room : 4096;
+        samples->at = alloc_resized(samples->at, samples->room * sizeof(*samples->at));
     }
-    bench->samples[bench->n_samples++] = us < UINT32_MAX ? (uint32_t)us : UINT32_MAX;
+    samples->at[samples->n++] = us < UINT32_MAX ? (uint32_t)us : UINT32_MAX;
 }
 
 static void note_error(struct bench *bench, struct status why)
@@ -139,13 +144,17 @@ static void note_error(struct bench *bench, struct status why)
 static void call_once(struct bench *bench, uint64_t due_us) PARKS
 {
     CLEANUP(arena_drop) struct arena *arena = arena_new(CALL_ARENA);
+    uint64_t first_us = 0;
     bench->begun++;
-    struct status s = bench->kind->call(bench->kind->arg, arena);
+    struct status s = bench->kind->call(bench->kind->arg, arena, &first_us);
     if (!status_ok(s)) {
         note_error(bench, s);
         bench->over |= !status_ok(task_sleep_ms(PAUSE_MS));
     } else if (bench->measuring) {
-        note_time(bench, clock_mono_us() - due_us);
+        note_time(bench, &bench->times, clock_mono_us() - due_us);
+        if (first_us > 0) {
+            note_time(bench, &bench->firsts, first_us - due_us);
+        }
     }
 }
 
@@ -174,35 +183,41 @@ static int by_size(const void *a, const void *b)
 }
 
 /* Nearest rank. */
-static double percentile(const struct bench *bench, double p)
+static double percentile(const struct samples *samples, double p)
 {
-    if (bench->n_samples == 0) {
+    if (samples->n == 0) {
         return 0;
     }
-    size_t rank = (size_t)(p / 100 * (double)bench->n_samples);
-    return bench->samples[rank < bench->n_samples ? rank : bench->n_samples - 1];
+    size_t rank = (size_t)(p / 100 * (double)samples->n);
+    return samples->at[rank < samples->n ? rank : samples->n - 1];
 }
 
-static double mean(const struct bench *bench)
+static double mean(const struct samples *samples)
 {
     double sum = 0;
-    for (size_t i = 0; i < bench->n_samples; i++) {
-        sum += bench->samples[i];
+    for (size_t i = 0; i < samples->n; i++) {
+        sum += samples->at[i];
     }
-    return bench->n_samples > 0 ? sum / (double)bench->n_samples : 0;
+    return samples->n > 0 ? sum / (double)samples->n : 0;
 }
 
 static void report_times(struct bench *bench, struct bench_report *report, double seconds)
 {
-    size_t n = bench->n_samples;
-    qsort(bench->samples, n, sizeof(*bench->samples), by_size);
+    struct samples *times = &bench->times, *firsts = &bench->firsts;
+    size_t n = times->n;
+    qsort(times->at, n, sizeof(*times->at), by_size);
     bench_report_count(report, "calls", n);
     bench_report_number(report, "per_second", (double)n / seconds);
-    bench_report_number(report, "mean_us", mean(bench));
-    bench_report_number(report, "p50_us", percentile(bench, 50));
-    bench_report_number(report, "p90_us", percentile(bench, 90));
-    bench_report_number(report, "p99_us", percentile(bench, 99));
-    bench_report_number(report, "max_us", percentile(bench, 100));
+    bench_report_number(report, "mean_us", mean(times));
+    bench_report_number(report, "p50_us", percentile(times, 50));
+    bench_report_number(report, "p90_us", percentile(times, 90));
+    bench_report_number(report, "p99_us", percentile(times, 99));
+    bench_report_number(report, "max_us", percentile(times, 100));
+    if (firsts->n > 0) {
+        qsort(firsts->at, firsts->n, sizeof(*firsts->at), by_size);
+        bench_report_number(report, "first_p50_us", percentile(firsts, 50));
+        bench_report_number(report, "first_p99_us", percentile(firsts, 99));
+    }
     for (size_t i = 0; i < bench->processes.n; i++) {
         const struct bench_process *process = &bench->processes.at[i];
         bench_report_of(report, "cpu_us", process->name, n > 0 ? process->cpu_us / (double)n : 0);
@@ -259,8 +274,8 @@ static void measure(struct bench *bench, struct bench_report *report) PARKS
 static struct status try_one(struct bench *bench, struct bench_report *report) PARKS
 {
     CLEANUP(arena_drop) struct arena *arena = arena_new(CALL_ARENA);
-    uint64_t from_us = clock_mono_us();
-    struct status s = bench->kind->call(bench->kind->arg, arena);
+    uint64_t from_us = clock_mono_us(), unused = 0;
+    struct status s = bench->kind->call(bench->kind->arg, arena, &unused);
     bench_report_number(report, "first_us", (double)(clock_mono_us() - from_us));
     bench_report_count(report, "first_at_us", clock_wall_ns() / 1000);
     return status_copy(s, bench->cli->arena);
@@ -281,6 +296,7 @@ int bench_run(struct cli *cli, const struct bench_kind *kind)
     } else if (cli->config->duration > 0) {
         measure(&bench, &report);
     }
-    free(bench.samples);
+    free(bench.times.at);
+    free(bench.firsts.at);
     return bench_report_end(&report, bench.errors, bench.first_error);
 }

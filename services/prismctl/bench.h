@@ -6,7 +6,8 @@
  * goes on from --callers tasks: one after the other, or begun at --rate whether or not earlier ones
  * have ended. What ends within --duration, after --warmup, is measured. With --rate a call's time
  * counts from the moment it was due, however late it was begun. A call that fails or whose answer
- * is not complete is counted, and fails the command.
+ * is not complete is counted, and fails the command. Among the processes whose cost is shown is the
+ * command's own, "generator".
  *
  * The report is one flat object: JSON, or with -o text a line for each member.
  */
@@ -21,8 +22,10 @@
 
 struct bench_kind {
     const char *name;
-    /* One call, from its beginning to its checked end; what it allocates is arena's. */
-    struct status (*call)(void *arg, struct arena *arena) PARKS;
+    /* One call, from its beginning to its checked end; what it allocates is arena's. *first_us: to
+     * be set to clock_mono_us() when the first of the answer is there, where that means anything.
+     */
+    struct status (*call)(void *arg, struct arena *arena, uint64_t *first_us) PARKS;
     void *arg;
 };
 
@@ -47,7 +50,7 @@ struct bench_process {
 };
 
 struct bench_processes {
-    struct bench_process at[BENCH_PROCESSES_MOST];
+    struct bench_process at[BENCH_PROCESSES_MOST + 1];
     size_t n;
 };
 
@@ -88,7 +91,7 @@ struct bench_answer {
 };
 
 /* Opens the stream, reads it to its end and checks that the answer is complete. first: called when
- * the first event of the model's answer is there, may be NULL. */
+ * the first text of the model's answer is there, may be NULL. */
 struct status bench_generate(struct cli *cli, struct arena *arena, void (*first)(void *arg) PARKS,
                              void *arg, struct bench_answer *out) NODISCARD PARKS;
 

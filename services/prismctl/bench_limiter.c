@@ -38,7 +38,8 @@ static void sessions_open(struct admission *a)
         struct session *session = &a->sessions[i];
         session->channel = rpc_channel_new(
             a->cli->wire, &(struct rpc_channel_options){.targets = a->cli->config->limiter});
-        session->link = limiter_link_start(session->channel, span_of(a->id, sizeof(a->id)));
+        session->link =
+            limiter_link_start(session->channel, span_of(a->id, sizeof(a->id)), WAIT_MS);
     }
 }
 
@@ -93,8 +94,9 @@ static struct status complete(struct admission *a, const Limiter__AcquireRequest
                : bench_incomplete("the settlement was not applied");
 }
 
-static struct status admit(void *arg, struct arena *arena) PARKS
+static struct status admit(void *arg, struct arena *arena, uint64_t *first_us) PARKS
 {
+    (void)first_us;
     struct admission *a = arg;
     uint8_t id[16];
     hash_random(id, sizeof(id));

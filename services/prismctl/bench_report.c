@@ -34,6 +34,8 @@ bool bench_processes_init(struct bench_processes *processes, struct cli *cli)
         }
         processes->n++;
     }
+    processes->at[processes->n++] = (struct bench_process){
+        .name = "generator", .pid = (uint64_t)getpid(), .clock = CLOCK_PROCESS_CPUTIME_ID};
     return true;
 }
 

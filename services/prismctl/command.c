@@ -30,9 +30,10 @@
     "  tasks cancel NAME     end it; results that exist are kept\n"                                \
     "  bench KIND            measure: echo (the smallest call, at the limiter), router "           \
     "(Generate),\n"                                                                                \
-    "                        direct (the same without the router), limiter (Acquire and "          \
-    "Complete),\n"                                                                                 \
-    "                        submit, streams (held open by a simulator that stalls)\n"             \
+    "                        once (GenerateOnce), direct and direct-once (the same without the "   \
+    "router),\n"                                                                                   \
+    "                        limiter (Acquire and Complete), submit, streams (held open by a\n"    \
+    "                        simulator that stalls)\n"                                             \
     "FILE may be - for stdin, NAME the last part of the task's name. Options may stand "           \
     "anywhere.\n"                                                                                  \
     "Colours: NO_COLOR switches them off, CLICOLOR_FORCE on.\n"                                    \
@@ -131,7 +132,9 @@ static const struct command commands[] = {
     {"tasks", "cancel", "NAME", false, tasks_cancel_run},
     {"bench", "echo", NULL, false, bench_echo_run},
     {"bench", "router", NULL, false, bench_router_run},
+    {"bench", "once", NULL, false, bench_once_run},
     {"bench", "direct", NULL, false, bench_direct_run},
+    {"bench", "direct-once", NULL, false, bench_direct_once_run},
     {"bench", "limiter", NULL, false, bench_limiter_run},
     {"bench", "submit", NULL, false, bench_submit_run},
     {"bench", "streams", NULL, false, bench_streams_run},

@@ -37,6 +37,8 @@ int tasks_watch_run(struct cli *cli, char **args) PARKS;
 int tasks_cancel_run(struct cli *cli, char **args) PARKS;
 int bench_echo_run(struct cli *cli, char **args) PARKS;
 int bench_router_run(struct cli *cli, char **args) PARKS;
+int bench_once_run(struct cli *cli, char **args) PARKS;
+int bench_direct_once_run(struct cli *cli, char **args) PARKS;
 int bench_direct_run(struct cli *cli, char **args) PARKS;
 int bench_limiter_run(struct cli *cli, char **args) PARKS;
 int bench_submit_run(struct cli *cli, char **args) PARKS;

@@ -11,6 +11,7 @@
 
 #define ASK_ARENA        (256u << 10)
 #define UNREACHABLE_MOST 3 /* tries before the caller is told */
+#define PLACE_SLACK_MS   250
 
 /* What the waits of one admission have come to. */
 struct waits {
@@ -29,6 +30,21 @@ struct refusal {
     bool busy;  /* only a slot of a pool is missing */
     bool never; /* nothing that waiting could change */
 };
+
+/* A place in the limiter's queue. */
+struct turn {
+    struct refusal refusal; /* why it waits */
+    struct arena *arena;    /* of the last message */
+    uint32_t position;
+    uint64_t at_ms;       /* loop time: when it is expected to end */
+    uint64_t told_ms;     /* loop time: when the caller last heard of it */
+    struct status caller; /* whether it still listens */
+};
+
+static void turn_drop(struct turn *turn)
+{
+    arena_free(turn->arena);
+}
 
 static const char *reason_word(Limiter__Reason reason)
 {
@@ -145,16 +161,30 @@ static struct status refuse(const struct plan *plan, const struct refusal *r)
     return s;
 }
 
-static struct status put_queued(const struct refusal *r, uint64_t wait_ms, struct sink *sink) PARKS
+static Router__Queued queued_by(const struct refusal *r)
 {
     Router__Queued queued = ROUTER__QUEUED__INIT;
     queued.reason = (char *)r->word;
     queued.resource = (char *)r->resource;
-    queued.eta_ms = r->exact ? wait_ms : 0;
-    queued.exact = r->exact;
+    return queued;
+}
+
+static struct status put_queued(Router__Queued queued, struct sink *sink) PARKS
+{
     Router__GenerateResponse event = ROUTER__GENERATE_RESPONSE__INIT;
     event.event_case = ROUTER__GENERATE_RESPONSE__EVENT_QUEUED;
     event.queued = &queued;
+    return sink->put(sink, &event);
+}
+
+static struct status put_alive(const struct router *router, const struct plan *plan,
+                               struct sink *sink) PARKS
+{
+    Router__KeepAlive alive = ROUTER__KEEP_ALIVE__INIT;
+    alive.elapsed_ms = loop_now_ms(router->loop) - plan->begin_ms;
+    Router__GenerateResponse event = ROUTER__GENERATE_RESPONSE__INIT;
+    event.event_case = ROUTER__GENERATE_RESPONSE__EVENT_KEEP_ALIVE;
+    event.keep_alive = &alive;
     return sink->put(sink, &event);
 }
 
@@ -171,12 +201,7 @@ static struct status wait_alive(struct router *router, const struct plan *plan, 
         uint64_t left = until - now, tick = router->config->keep_alive;
         TRY(task_sleep_ms(left < tick ? left : tick));
         if (left > tick) {
-            Router__KeepAlive alive = ROUTER__KEEP_ALIVE__INIT;
-            alive.elapsed_ms = loop_now_ms(router->loop) - plan->begin_ms;
-            Router__GenerateResponse event = ROUTER__GENERATE_RESPONSE__INIT;
-            event.event_case = ROUTER__GENERATE_RESPONSE__EVENT_KEEP_ALIVE;
-            event.keep_alive = &alive;
-            TRY(sink->put(sink, &event));
+            TRY(put_alive(router, plan, sink));
         }
     }
 }
@@ -318,9 +343,119 @@ static struct status refused(struct router *router, struct plan *plan, const Lim
     if (waits->told != r.word || (r.exact && wait > waits->told_ms)) {
         waits->told = r.word;
         waits->told_ms = wait;
-        TRY(put_queued(&r, wait, sink));
+        Router__Queued queued = queued_by(&r);
+        queued.eta_ms = r.exact ? wait : 0;
+        queued.exact = r.exact;
+        TRY(put_queued(queued, sink));
     }
     return wait_alive(router, plan, wait, sink);
+}
+
+/* --- in the limiter's queue --------------------------------------------------------------------
+ */
+
+/* News of the place there is for the caller; where there is none, that the call is alive. */
+static struct status put_place(struct router *router, const struct plan *plan,
+                               const Limiter__QueuePlace *place, struct sink *sink,
+                               struct turn *turn) PARKS
+{
+    uint64_t now = loop_now_ms(router->loop), at = now + place->eta_ms;
+    bool moved = turn->position != place->position || at > turn->at_ms + PLACE_SLACK_MS ||
+                 at + PLACE_SLACK_MS < turn->at_ms;
+    if (!moved && now < turn->told_ms + router->config->keep_alive) {
+        return STATUS_SUCCESS;
+    }
+    turn->position = place->position;
+    turn->at_ms = at;
+    turn->told_ms = now;
+    if (!moved) {
+        return put_alive(router, plan, sink);
+    }
+    Router__Queued queued = queued_by(&turn->refusal);
+    queued.position = place->pool[0] != '\0' ? place->position : 0;
+    queued.eta_ms = place->eta_ms;
+    queued.exact = place->exact;
+    return put_queued(queued, sink);
+}
+
+/* The next message of the stream in an arena of its own; *verdict is set if it is one. */
+static struct status take_news(struct router *router, const struct plan *plan,
+                               struct rpc_stream *stream, struct sink *sink, struct turn *turn,
+                               const Limiter__Verdict **verdict) PARKS
+{
+    void *message;
+    arena_free(turn->arena);
+    turn->arena = arena_new(ASK_ARENA);
+    TRY(rpc_stream_recv(stream, turn->arena, &message));
+    const Limiter__AcquireStreamResponse *event = message;
+    if (event != NULL && event->event_case == LIMITER__ACQUIRE_STREAM_RESPONSE__EVENT_QUEUED) {
+        turn->caller = put_place(router, plan, event->queued, sink, turn);
+        return turn->caller;
+    }
+    if (event == NULL || event->event_case != LIMITER__ACQUIRE_STREAM_RESPONSE__EVENT_VERDICT) {
+        return status_of(REASON_PROTOCOL_ERROR, "the limiter sent no verdict");
+    }
+    *verdict = event->verdict;
+    return STATUS_SUCCESS;
+}
+
+/* Waits there until it is granted or refused. Any failure but the caller's means that this limiter
+ * has no queue now. */
+static struct status wait_turn(struct router *router, const struct plan *plan,
+                               Limiter__AcquireRequest *request, struct sink *sink,
+                               struct turn *turn, const Limiter__Verdict **verdict) PARKS
+{
+    Limiter__AcquireStreamRequest message = LIMITER__ACQUIRE_STREAM_REQUEST__INIT;
+    struct rpc_stream *stream;
+    message.acquire = request;
+    request->max_wait_ms = task_left_ms();
+    *verdict = NULL;
+    TRY(rpc_open(router->limiter, &limiter__limiter_service__descriptor, "AcquireStream", &message,
+                 &stream));
+    struct status s = STATUS_SUCCESS;
+    while (status_ok(s) && *verdict == NULL) {
+        s = take_news(router, plan, stream, sink, turn, verdict);
+    }
+    rpc_stream_close(&stream);
+    return s;
+}
+
+/* The refusal may pass in time, and it is worth standing in the queue. */
+static bool is_worth_it(const struct refusal *r)
+{
+    return !r->never && !(r->exact && r->retry_ms >= task_left_ms());
+}
+
+static bool is_grant(const Limiter__Verdict *v, const Limiter__AcquireRequest *request)
+{
+    return v->decision == LIMITER__DECISION__DECISION_GRANTED &&
+           v->candidate < request->n_candidates;
+}
+
+/* After a refusal: in the limiter's queue it may become a grant. *v is what was said last about the
+ * resources. When the queue breaks, what became of the id is not known: another is taken. */
+static struct status queue_up(struct router *router, struct plan *plan,
+                              Limiter__AcquireRequest *request, uint8_t *id, struct sink *sink,
+                              struct turn *turn, const Limiter__Verdict **v) PARKS
+{
+    const Limiter__Verdict *later;
+    turn->refusal = refusal_of(plan, *v);
+    if (!is_worth_it(&turn->refusal)) {
+        return STATUS_SUCCESS;
+    }
+    struct status s = wait_turn(router, plan, request, sink, turn, &later);
+    if (!status_ok(s)) {
+        if (s.code != STATUS_UNIMPLEMENTED) {
+            limiter_cancel(router, plan, id, plan->candidates[0].resource);
+            hash_random(id, ROUTER_ID_SIZE);
+        }
+        TRY(turn->caller);
+        return task_status();
+    }
+    if (is_grant(later, request) || later->n_judged > 0) {
+        *v = later;
+    }
+    return STATUS_SUCCESS;
 }
 
 static struct status acquire(struct router *router, struct plan *plan, struct sink *sink,
@@ -333,6 +468,7 @@ static struct status acquire(struct router *router, struct plan *plan, struct si
 
     for (unsigned tries = 0;;) {
         CLEANUP(arena_drop) struct arena *arena = arena_new(ASK_ARENA);
+        CLEANUP(turn_drop) struct turn turn = {0};
         CLEANUP(limiter_reply_drop) struct limiter_reply reply = {0};
         Limiter__AcquireRequest *request = acquire_request(router, plan, id, index, arena);
         const Limiter__Verdict *v;
@@ -340,17 +476,43 @@ static struct status acquire(struct router *router, struct plan *plan, struct si
         struct status s = ask(router, request, &reply, &v);
         if (!status_ok(s)) {
             TRY(unanswered(router, plan, id, s, tries++));
-        } else if (v->decision != LIMITER__DECISION__DECISION_GRANTED ||
-                   v->candidate >= request->n_candidates) {
-            tries = 0;
-            TRY(refused(router, plan, v, sink, &waits));
-        } else {
+            continue;
+        }
+        tries = 0;
+        bool queued = !is_grant(v, request);
+        if (queued) {
+            sent = loop_now_ms(router->loop);
+            TRY(queue_up(router, plan, request, id, sink, &turn, &v));
+        }
+        if (is_grant(v, request)) {
             METRIC_ADD(router->metrics.admissions_total, 1, "granted");
             note_skipped_models(plan, v);
             grant_fill(router, plan, v, id, sent, &plan->candidates[index[v->candidate]], grant);
+            grant->unaccepted = queued;
             return STATUS_SUCCESS;
         }
+        TRY(refused(router, plan, v, sink, &waits));
     }
+}
+
+bool limiter_acquire_once(struct router *router, struct plan *plan, const uint8_t *id,
+                          struct grant *grant)
+{
+    CLEANUP(arena_drop) struct arena *arena = arena_new(ASK_ARENA);
+    CLEANUP(limiter_reply_drop) struct limiter_reply reply = {0};
+    size_t index[ROUTER_CANDIDATES_MOST];
+    Limiter__AcquireRequest *request = acquire_request(router, plan, id, index, arena);
+    const Limiter__Verdict *v;
+    uint64_t sent = loop_now_ms(router->loop);
+    /* What may have been granted unheard is not taken back: the id is not ours alone. */
+    if (request->n_candidates == 0 || !status_ok(ask(router, request, &reply, &v)) ||
+        v->decision != LIMITER__DECISION__DECISION_GRANTED || v->replayed ||
+        v->candidate >= request->n_candidates) {
+        return false;
+    }
+    METRIC_ADD(router->metrics.admissions_total, 1, "granted");
+    grant_fill(router, plan, v, id, sent, &plan->candidates[index[v->candidate]], grant);
+    return true;
 }
 
 struct status limiter_acquire(struct router *router, struct plan *plan, struct sink *sink,

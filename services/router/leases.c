@@ -22,6 +22,7 @@ struct leases {
     size_t n;
     uint64_t requests; /* Renew so far */
     struct task *task;
+    struct bell hurry; /* a lease that must be renewed at once */
     struct timer fence;
     struct op ended;
 };
@@ -179,7 +180,10 @@ static bool renew_some(struct leases *leases, uint64_t since) PARKS
 static void keep(void *arg) PARKS
 {
     struct leases *leases = arg;
-    while (status_ok(task_sleep_ms(leases->router->config->renew))) {
+    bool hurried;
+    while (status_ok(bell_wait_until(
+        &leases->hurry, loop_now_ms(leases->router->loop) + leases->router->config->renew,
+        &hurried))) {
         uint64_t since = leases->requests;
         bool more;
         do {
@@ -214,6 +218,9 @@ void leases_hold(struct leases *leases, struct grant *grant)
     grant->task = task_self();
     list_push_back(&leases->held, &grant->link);
     leases->n++;
+    if (grant->unaccepted) {
+        bell_ring(&leases->hurry);
+    }
     if (!timer_running(&leases->fence) || grant->lost_at_ms < leases->fence.when_ms) {
         timer_start(&leases->fence, grant->lost_at_ms);
     }

@@ -65,7 +65,7 @@ report = json.load(sys.stdin)
 assert report["bench"] == "echo" and report["errors"] == 0 and report["calls"] > 0'
 }
 
-for kind in echo router direct limiter submit; do
+for kind in echo router once direct direct-once limiter submit; do
     ok "measures $kind" measures $kind
 done
 ok "keeps a rate" keeps_rate

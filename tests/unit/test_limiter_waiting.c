@@ -300,6 +300,7 @@ task_test_real(a_stream_tells_where_it_is_and_how_it_ends)
     assert_int_equal(r->queued->eta_ms, 60500);
 
     now_ms += 30500;
+    acquire(&b, 20, "sonnet-4.6", ""); /* whoever comes finds that it is time */
     r = next(&b, first);
     assert_int_equal(r->event_case, LIMITER__ACQUIRE_STREAM_RESPONSE__EVENT_VERDICT);
     assert_true(granted(r->verdict));
