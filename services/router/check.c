@@ -79,7 +79,7 @@ static struct status check_admitted(struct router *router, struct plan *plan,
     struct record_hashes hashes = {0};
     Router__Completed *completed = ARENA_NEW(plan->arena, Router__Completed);
     struct attempt *attempt = &plan->attempts[plan->n_attempts++];
-    struct status s = relay(router, plan, grant, &nowhere, attempt, completed, &hashes);
+    struct status s = attempt_make(router, plan, grant, &nowhere, attempt, completed, &hashes);
     limiter_complete(router, plan, grant, attempt);
     completed->metadata = plan_metadata(plan, plan->arena, loop_now_ms(router->loop));
     records_add(router, plan, s, completed, &hashes);

@@ -48,7 +48,7 @@ static struct status run(struct router *router, struct plan *plan, struct sink *
             return s;
         }
         struct attempt *attempt = &plan->attempts[plan->n_attempts++];
-        s = relay(router, plan, &grant, sink, attempt, completed, hashes);
+        s = attempt_make(router, plan, &grant, sink, attempt, completed, hashes);
         limiter_complete(router, plan, &grant, attempt); /* its own task */
         if (!status_ok(s) && plan_goes_on(router, plan, &s)) {
             s = put_restarted(plan, attempt, sink);

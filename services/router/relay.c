@@ -1,41 +1,34 @@
-/* One attempt: a request to the provider, its events passed on as they come. */
+/* The events of an attempt, taken from the provider's stream and put into the sink. */
+#include "router/relay.h"
+
 #include <string.h>
 
 #include "base/utf8.h"
-#include "codec/hash.h"
 #include "codec/json.h"
 #include "loop/task.h"
-#include "router/lessons.h"
-#include "router/router.h"
-#include "router/vitals.h"
 
 #define EVENT_MOST (1u << 20)  /* a payload part of Bedrock's is at most a million bytes */
 #define PIECE_MOST (64u << 10) /* of text that is gathered, unless it is one event's */
-#define BODY_MOST  (25u * 1000 * 1000)
 
-struct relay {
-    struct router *router;
-    struct plan *plan;
-    struct grant *grant;
-    struct sink *sink;
-    struct attempt *attempt;
-    Router__Completed *completed;
-    struct hash_sha256 *thinking;
-    struct hash_sha256 *answer;
-    bool has_thinking;
-    bool has_answer;
-    uint64_t sent_ms;
-    uint64_t credentials; /* serial of those it was sent with */
-    bool began;           /* an event was seen */
-    bool stopped;         /* and message_stop */
+void relay_init(struct relay *r)
+{
+    r->thinking = hash_sha256_begin();
+    r->answer = hash_sha256_begin();
+    buf_init(&r->start, EVENT_MOST);
+    buf_init(&r->partial, EVENT_MOST);
+    buf_init(&r->piece, PIECE_MOST + 2 * EVENT_MOST);
+}
 
-    /* The open block: blocks come one after the other. */
-    Router__BlockType type;
-    uint32_t index;
-    struct buf start;   /* of a raw block: the object it began with */
-    struct buf partial; /* and the pieces of its input */
-    struct buf piece;   /* text of it that arrived together and has not gone out yet */
-};
+void relay_end(struct relay *r, struct record_hashes *hashes)
+{
+    hashes->has_thinking = r->has_thinking;
+    hashes->has_answer = r->has_answer;
+    hash_sha256_end(r->thinking, hashes->thinking);
+    hash_sha256_end(r->answer, hashes->answer);
+    buf_clear(&r->start);
+    buf_clear(&r->partial);
+    buf_clear(&r->piece);
+}
 
 static struct status put_now(struct relay *r, Router__GenerateResponse__EventCase what,
                              void *event) PARKS
@@ -52,7 +45,7 @@ static ProtobufCBinaryData binary(struct span bytes)
     return (ProtobufCBinaryData){bytes.len, (uint8_t *)bytes.at};
 }
 
-static struct status put_piece(struct relay *r) PARKS
+struct status relay_flush(struct relay *r)
 {
     struct span text = buf_span(&r->piece);
     if (text.len == 0) {
@@ -75,10 +68,9 @@ static struct status put_piece(struct relay *r) PARKS
     return s;
 }
 
-static struct status put(struct relay *r, Router__GenerateResponse__EventCase what,
-                         void *event) PARKS
+struct status relay_put(struct relay *r, Router__GenerateResponse__EventCase what, void *event)
 {
-    TRY(put_piece(r));
+    TRY(relay_flush(r));
     return put_now(r, what, event);
 }
 
@@ -140,7 +132,7 @@ static struct status put_text(struct relay *r, struct span text) PARKS
         r->has_answer = true;
     }
     if (r->piece.len + text.len > PIECE_MOST) {
-        TRY(put_piece(r));
+        TRY(relay_flush(r));
     }
     buf_add_span(&r->piece, text);
     return STATUS_SUCCESS;
@@ -156,7 +148,7 @@ static struct status put_signature(struct relay *r, struct span signature) PARKS
     delta.signature = binary(signature);
     hash_sha256_add(r->thinking, signature);
     r->has_thinking = true;
-    return put(r, ROUTER__GENERATE_RESPONSE__EVENT_SIGNATURE_DELTA, &delta);
+    return relay_put(r, ROUTER__GENERATE_RESPONSE__EVENT_SIGNATURE_DELTA, &delta);
 }
 
 static struct status put_redacted(struct relay *r, struct span data) PARKS
@@ -167,7 +159,7 @@ static struct status put_redacted(struct relay *r, struct span data) PARKS
     redacted.data = binary(data);
     hash_sha256_add(r->thinking, data);
     r->has_thinking = true;
-    return put(r, ROUTER__GENERATE_RESPONSE__EVENT_REDACTED_THINKING, &redacted);
+    return relay_put(r, ROUTER__GENERATE_RESPONSE__EVENT_REDACTED_THINKING, &redacted);
 }
 
 /* The pieces of an input are one JSON value, unless the answer was cut off inside it: then they are
@@ -215,7 +207,7 @@ static struct status put_raw(struct relay *r) PARKS
     Router__RawBlock raw = ROUTER__RAW_BLOCK__INIT;
     raw.index = r->index;
     raw.json = binary(buf_span(&whole));
-    return put(r, ROUTER__GENERATE_RESPONSE__EVENT_RAW_BLOCK, &raw);
+    return relay_put(r, ROUTER__GENERATE_RESPONSE__EVENT_RAW_BLOCK, &raw);
 }
 
 static Router__BlockType type_of(struct span type)
@@ -239,7 +231,7 @@ static Router__BlockType type_of(struct span type)
 static struct status block_start(struct relay *r, const struct json *event) PARKS
 {
     const struct json *block = json_get(event, "content_block");
-    TRY(put_piece(r)); /* of the block before, should that have no end */
+    TRY(relay_flush(r)); /* of the block before, should that have no end */
     r->index = (uint32_t)json_integer(json_get(event, "index"), 0);
     r->type = type_of(json_string(json_get(block, "type")));
     buf_reset(&r->start);
@@ -248,7 +240,7 @@ static struct status block_start(struct relay *r, const struct json *event) PARK
     Router__BlockStart start = ROUTER__BLOCK_START__INIT;
     start.index = r->index;
     start.type = r->type;
-    TRY(put(r, ROUTER__GENERATE_RESPONSE__EVENT_BLOCK_START, &start));
+    TRY(relay_put(r, ROUTER__GENERATE_RESPONSE__EVENT_BLOCK_START, &start));
     switch (r->type) {
     case ROUTER__BLOCK_TYPE__BLOCK_TYPE_TEXT:
         return put_text(r, json_string(json_get(block, "text")));
@@ -293,7 +285,7 @@ static struct status block_stop(struct relay *r) PARKS
     }
     Router__BlockStop stop = ROUTER__BLOCK_STOP__INIT;
     stop.index = r->index;
-    return put(r, ROUTER__GENERATE_RESPONSE__EVENT_BLOCK_STOP, &stop);
+    return relay_put(r, ROUTER__GENERATE_RESPONSE__EVENT_BLOCK_STOP, &stop);
 }
 
 /* --- events ----------------------------------------------------------------------------------- */
@@ -372,13 +364,13 @@ static struct status take_event(struct relay *r, struct span text) PARKS
     return STATUS_SUCCESS; /* ping, and what does not exist yet */
 }
 
-static struct status read_events(struct relay *r, struct bedrock_call *call) PARKS
+struct status relay_read(struct relay *r, struct bedrock_call *call)
 {
     for (;;) {
         struct span event;
         struct status s = bedrock_stream_next(call, &event);
         if (!status_ok(s) || event.len == 0) {
-            TRY(put_piece(r));
+            TRY(relay_flush(r));
         }
         if (r->stopped && (!status_ok(s) || event.len == 0)) {
             return STATUS_SUCCESS; /* the answer was complete: how the connection ends is no matter
@@ -391,199 +383,4 @@ static struct status read_events(struct relay *r, struct bedrock_call *call) PAR
         r->began = true;
         TRY(take_event(r, event));
     }
-}
-
-/* --- the attempt ------------------------------------------------------------------------------ */
-
-static struct status put_admitted(struct relay *r) PARKS
-{
-    const struct candidate *c = r->grant->candidate;
-    Router__Admitted admitted = ROUTER__ADMITTED__INIT;
-    admitted.tier = c->model->tier;
-    admitted.model = arena_printf(r->plan->arena, "models/%s", c->model->name);
-    admitted.model_id = (char *)c->model->model_id;
-    admitted.region = (char *)c->region;
-    admitted.attempt = r->attempt->number;
-    admitted.n_reshapes = c->n_reshapes;
-    admitted.reshapes = c->reshapes;
-    admitted.n_skipped = r->plan->n_skipped;
-    admitted.skipped = r->plan->skipped;
-    admitted.queue_ms = r->plan->queue_ms;
-    return put(r, ROUTER__GENERATE_RESPONSE__EVENT_ADMITTED, &admitted);
-}
-
-/* A stream that broke, or an answer that never came, may have cost more than was seen; a refusal,
- * also one that is the first event of a stream, has not. */
-static bool may_have_cost_more(const struct relay *r, const struct bedrock_reply *reply,
-                               enum reason reason)
-{
-    static const enum reason refusals[] = {REASON_TIER_UNAVAILABLE, REASON_TIER_NOT_READY,
-                                           REASON_UPSTREAM_REJECTED,
-                                           REASON_CONTEXT_WINDOW_EXCEEDED};
-    bool refused = plan_throttled(reason);
-    for (size_t i = 0; i < ARRAY_LEN(refusals); i++) {
-        refused |= reason == refusals[i];
-    }
-    if (refused && !r->began) {
-        return false;
-    }
-    return reply->dispatched && (reply->http_status == 200 || reply->http_status == 0);
-}
-
-static struct status before_wait(void *arg) PARKS
-{
-    return put_piece(arg);
-}
-
-static struct status send_once(struct relay *r, struct span body) PARKS
-{
-    const struct router_config *config = r->router->config;
-    struct bedrock_request request = {
-        .region = r->grant->candidate->region,
-        .model_id = r->grant->candidate->model->model_id,
-        .body = body,
-        .connect_ms = config->connect_wait,
-        .first_byte_ms = config->first_byte_wait,
-        .idle_ms = config->stall_wait,
-        .before_wait = before_wait,
-        .arg = r,
-    };
-    CLEANUP(bedrock_close) struct bedrock_call *call = NULL;
-    struct status s = bedrock_invoke_stream(r->router->bedrock, &request, &call);
-    if (status_ok(s)) {
-        s = read_events(r, call);
-    }
-    if (call != NULL) {
-        const struct bedrock_reply *reply = bedrock_reply(call);
-        r->attempt->http_status = (uint32_t)reply->http_status;
-        r->attempt->simulated = reply->simulated;
-        r->attempt->dispatched = reply->dispatched;
-        r->attempt->server_retry_ms = reply->server_retry_ms;
-        r->credentials = reply->credentials;
-        if (utf8_valid(reply->request_id)) {
-            r->attempt->request_id =
-                arena_string(r->plan->arena, utf8_first(reply->request_id, 128));
-        }
-        r->attempt->usage_partial = !status_ok(s) && may_have_cost_more(r, reply, s.reason);
-    }
-    return status_copy(s, r->plan->arena);
-}
-
-/* The provider must see the call while the limiter's window counts it as new. */
-static struct status check_in_time(const struct relay *r)
-{
-    return loop_now_ms(r->router->loop) <= r->grant->use_by_ms
-               ? STATUS_SUCCESS
-               : status_of(REASON_GRANT_EXPIRED, NULL);
-}
-
-/* Refused credentials are no fault of the model's: with others, the same is sent once more. */
-static struct status exchange(struct relay *r, struct span body) PARKS
-{
-    struct status s = send_once(r, body);
-    if (reason_class(s.reason) == CLASS_REFRESH && !r->began &&
-        credentials_renew(r->router->credentials, r->credentials)) {
-        TRY(check_in_time(r));
-        s = send_once(r, body);
-    }
-    return s;
-}
-
-struct body_making {
-    const Router__Generation *generation;
-    const struct candidate *candidate;
-    struct buf *body;
-    struct record_hashes *hashes;
-};
-
-/* Any thread: the task waits. */
-static void make_body(void *arg)
-{
-    const struct body_making *making = arg;
-    reshape_add_body(making->body, making->generation, making->candidate);
-    hash_sha256(buf_span(making->body), making->hashes->prompt);
-    making->hashes->has_prompt = true;
-}
-
-static void take_hashes(struct relay *r, struct record_hashes *hashes)
-{
-    hashes->has_thinking = r->has_thinking;
-    hashes->has_answer = r->has_answer;
-    hash_sha256_end(r->thinking, hashes->thinking);
-    hash_sha256_end(r->answer, hashes->answer);
-}
-
-static void account(struct relay *r)
-{
-    struct router_metrics *m = &r->router->metrics;
-    const char *model = r->grant->candidate->model->name;
-    const struct price_usage *u = &r->attempt->usage;
-    METRIC_ADD(m->attempts_total, 1, model,
-               r->attempt->reason == REASON_NONE ? "OK" : reason_name(r->attempt->reason));
-    METRIC_OBSERVE(m->attempt_seconds, (double)r->attempt->duration_ms / 1000, model);
-    METRIC_ADD(m->tokens_total, (double)u->input, model, "input");
-    METRIC_ADD(m->tokens_total, (double)u->output, model, "output");
-    METRIC_ADD(m->tokens_total, (double)u->cache_read, model, "cache_read");
-    METRIC_ADD(m->tokens_total, (double)u->cache_write, model, "cache_write");
-    METRIC_ADD(m->cost_micro_usd_total, (double)price_cost(&r->grant->candidate->model->price, u),
-               model);
-    vitals_note(r->router, r->attempt, r->plan->check);
-    if (r->attempt->reason != REASON_NONE && r->attempt->output_sent) {
-        METRIC_ADD(m->restarts_total, 1, model, reason_name(r->attempt->reason));
-    }
-}
-
-static struct status attempt_run(struct relay *r, struct span body) PARKS
-{
-    TRY(check_in_time(r));
-    TRY(put_admitted(r)); /* may take a while when the caller reads slowly */
-    TRY(check_in_time(r));
-    r->sent_ms = loop_now_ms(r->router->loop);
-    METRIC_SET(r->router->metrics.upstream_open, (double)++r->router->upstream_open);
-    struct status s = exchange(r, body);
-    METRIC_SET(r->router->metrics.upstream_open, (double)--r->router->upstream_open);
-    r->attempt->duration_ms = loop_now_ms(r->router->loop) - r->sent_ms;
-    return s;
-}
-
-struct status relay(struct router *router, struct plan *plan, struct grant *grant,
-                    struct sink *sink, struct attempt *attempt, Router__Completed *completed,
-                    struct record_hashes *hashes)
-{
-    struct relay r = {
-        .router = router,
-        .plan = plan,
-        .grant = grant,
-        .sink = sink,
-        .attempt = attempt,
-        .completed = completed,
-        .thinking = hash_sha256_begin(),
-        .answer = hash_sha256_begin(),
-    };
-    CLEANUP(buf_clear) struct buf body;
-    buf_init(&body, BODY_MOST);
-    buf_init(&r.start, EVENT_MOST);
-    buf_init(&r.partial, EVENT_MOST);
-    buf_init(&r.piece, PIECE_MOST + 2 * EVENT_MOST);
-    *attempt =
-        (struct attempt){.candidate = grant->candidate, .number = (uint32_t)plan->n_attempts};
-    router__completed__init(completed);
-    plan->first_token_ms = 0; /* of an attempt that broke */
-
-    leases_hold(router->leases, grant);
-    struct body_making making = {plan->generation, grant->candidate, &body, hashes};
-    struct status s = loop_work_over(reshape_bytes(plan->generation), make_body, &making);
-    if (status_ok(s)) {
-        s = buf_ok(&body) ? attempt_run(&r, buf_span(&body))
-                          : status_of(REASON_MESSAGE_TOO_LARGE, "the prompt is larger than 25 MB");
-    }
-    attempt->reason = s.reason;
-    leases_drop(router->leases, grant);
-    take_hashes(&r, hashes);
-    account(&r);
-    lessons_take(router, attempt);
-    buf_clear(&r.start);
-    buf_clear(&r.partial);
-    buf_clear(&r.piece);
-    return s;
 }

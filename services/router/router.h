@@ -7,7 +7,7 @@
  *   plan     the candidates in order, each reshaped for its model, and what was tried (plan.h)
  *   grant    one admission: a reservation and a lease at the limiter (admission.c,
  *            leases.c, settlement.c)
- *   attempt  one request to the provider (relay.c)
+ *   attempt  one request to the provider (attempt.c), its events passed on (relay.h)
  *   sink     where events go: a stream, or a whole answer (sink.c)
  *   record   one CallRecord a call (records.c)
  *
@@ -137,13 +137,13 @@ struct record_hashes {
     bool has_answer;
 };
 
-/* --- relay ------------------------------------------------------------------------------------ */
+/* --- attempt ---------------------------------------------------------------------------------- */
 
 /* One attempt: sends, passes events on, fills *attempt. OK with *completed filled when the answer
  * is complete. What breaks becomes a status whose class says what is next. */
-struct status relay(struct router *router, struct plan *plan, struct grant *grant,
-                    struct sink *sink, struct attempt *attempt, Router__Completed *completed,
-                    struct record_hashes *hashes) NODISCARD PARKS;
+struct status attempt_make(struct router *router, struct plan *plan, struct grant *grant,
+                           struct sink *sink, struct attempt *attempt, Router__Completed *completed,
+                           struct record_hashes *hashes) NODISCARD PARKS;
 
 /* --- records ---------------------------------------------------------------------------------- */
 
