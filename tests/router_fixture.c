@@ -95,8 +95,8 @@ static void start_router(struct router_fixture *f, const char *limiter)
     router->bedrock = bedrock_new(&(struct bedrock_options){
         .http = router->http, .credentials = router->credentials, .endpoint = f->bedrock.url});
     router->limiter = rpc_channel_new(f->wire, &(struct rpc_channel_options){.targets = limiter});
-    router->link =
-        limiter_link_start(router->limiter, span_of(router->session, sizeof(router->session)));
+    router->link = limiter_link_start(
+        router->limiter, span_of(router->session, sizeof(router->session)), f->config.limiter_wait);
     router->leases = leases_start(router);
 }
 

@@ -12,7 +12,6 @@
 #define ITEMS_MOST    64          /* of a message, as the protocol has it */
 #define MESSAGE_ARENA (18u << 20) /* bounded by RPC_MESSAGE_MOST before */
 #define SESSION_SIZE  16
-#define SILENCE_MS    2000 /* a message that is not answered by then: the stream is given up */
 #define BACKOFF_MS    100
 #define BACKOFF_MOST  2000
 
@@ -33,6 +32,7 @@ struct limiter_link {
     struct loop *loop;
     struct rpc_channel *channel;
     uint8_t session[SESSION_SIZE];
+    uint64_t silence_ms;
     struct list asked; /* not sent yet */
     struct list sent;  /* not answered yet, in the order of sending */
     struct bell bell;  /* something to do for who sends */
@@ -204,7 +204,7 @@ static struct status send_all(struct limiter_link *link) PARKS
             TRY(send_some(link));
         }
         bool rung;
-        uint64_t until_ms = link->underway ? link->sent_ms + SILENCE_MS : UINT64_MAX;
+        uint64_t until_ms = link->underway ? link->sent_ms + link->silence_ms : UINT64_MAX;
         TRY(bell_wait_until(&link->bell, until_ms, &rung));
         if (!rung && link->underway) {
             return status_of(REASON_PEER_UNREACHABLE, "the limiter does not answer");
@@ -281,13 +281,15 @@ static void keep(void *arg) PARKS
     op_done(&link->ended, STATUS_SUCCESS);
 }
 
-struct limiter_link *limiter_link_start(struct rpc_channel *channel, struct span session)
+struct limiter_link *limiter_link_start(struct rpc_channel *channel, struct span session,
+                                        uint64_t silence_ms)
 {
     struct limiter_link *link = ALLOC(struct limiter_link);
     check(session.len == SESSION_SIZE);
     link->loop = task_loop();
     link->channel = channel;
     memcpy(link->session, session.at, SESSION_SIZE);
+    link->silence_ms = silence_ms;
     list_init(&link->asked);
     list_init(&link->sent);
     op_init(&link->ended, link->loop, NULL, NULL);

@@ -16,7 +16,9 @@
 
 struct limiter_link;
 
-struct limiter_link *limiter_link_start(struct rpc_channel *channel, struct span session);
+/* session: 16 bytes. A message that is not answered within silence_ms: the stream is given up. */
+struct limiter_link *limiter_link_start(struct rpc_channel *channel, struct span session,
+                                        uint64_t silence_ms);
 void limiter_link_stop(struct limiter_link *link) PARKS; /* nobody may be asking */
 
 /* A reply, in a message that others may be reading too. All zero: none. */

@@ -20,6 +20,7 @@
 #define TEXT_MOST     1024
 #define URL_MOST      16384
 #define HEADERS_MOST  16
+#define STREAM        "invoke-with-response-stream"
 #define ERROR_IDLE_MS 2000 /* its status is known, its text is not worth a long wait */
 
 struct bedrock {
@@ -220,7 +221,7 @@ static struct status sign(struct bedrock *bedrock, const struct credentials_valu
 }
 
 static struct status prepare(struct bedrock *bedrock, const struct bedrock_request *request,
-                             bool stream, struct bedrock_call *call) PARKS
+                             const char *operation, struct bedrock_call *call) PARKS
 {
     struct arena *arena = call->arena;
     struct outgoing *out = &call->outgoing;
@@ -228,14 +229,13 @@ static struct status prepare(struct bedrock *bedrock, const struct bedrock_reque
     struct uri uri;
     TRY(credentials_get(bedrock->credentials, arena, &who));
     call->reply.credentials = who.serial;
-    const char *url =
-        url_of(bedrock, request, stream ? "invoke-with-response-stream" : "invoke", arena);
+    const char *url = url_of(bedrock, request, operation, arena);
     if (url == NULL || !uri_parse(span_str(url), &uri)) {
         return status_of(REASON_TIER_MISCONFIGURED,
                          "endpoint, region and model id make no http or https URL");
     }
     add_header(out, SPAN("content-type"), SPAN("application/json"));
-    if (stream) {
+    if (strcmp(operation, STREAM) == 0) {
         add_header(out, SPAN("x-amzn-bedrock-accept"), SPAN("application/json"));
     } else {
         add_header(out, SPAN("accept"), SPAN("application/json"));
@@ -305,7 +305,7 @@ static struct status transport(const struct bedrock_call *call, struct status s)
 }
 
 static struct status open_call(struct bedrock *bedrock, const struct bedrock_request *request,
-                               bool stream, struct bedrock_call **out) PARKS
+                               const char *operation, struct bedrock_call **out) PARKS
 {
     struct bedrock_call *call = ALLOC(struct bedrock_call);
     call->arena = arena_new(CALL_ARENA);
@@ -317,7 +317,7 @@ static struct status open_call(struct bedrock *bedrock, const struct bedrock_req
     buf_init(&call->body, ANSWER_MOST);
     *out = call;
 
-    TRY(prepare(bedrock, request, stream, call));
+    TRY(prepare(bedrock, request, operation, call));
     call->reply.dispatched = true; /* unless the transport knows better */
     struct status s = http_open(bedrock->http, &call->outgoing.http, &call->http);
     if (!status_ok(s)) {
@@ -331,22 +331,65 @@ static struct status open_call(struct bedrock *bedrock, const struct bedrock_req
 struct status bedrock_invoke_stream(struct bedrock *bedrock, const struct bedrock_request *request,
                                     struct bedrock_call **out)
 {
-    struct status s = open_call(bedrock, request, true, out);
+    struct status s = open_call(bedrock, request, STREAM, out);
     if (status_ok(s)) {
         (*out)->decoder = eventstream_decoder_new(MESSAGE_MOST);
     }
     return s;
 }
 
-struct status bedrock_invoke(struct bedrock *bedrock, const struct bedrock_request *request,
-                             struct bedrock_call **out, struct span *body)
+static struct status whole(struct bedrock *bedrock, const struct bedrock_request *request,
+                           const char *operation, struct bedrock_call **out,
+                           struct span *body) PARKS
 {
-    TRY(open_call(bedrock, request, false, out));
+    TRY(open_call(bedrock, request, operation, out));
     struct status s = http_read_all((*out)->http, &(*out)->body);
     if (!status_ok(s)) {
         return transport(*out, s);
     }
     *body = buf_span(&(*out)->body);
+    return STATUS_SUCCESS;
+}
+
+struct status bedrock_invoke(struct bedrock *bedrock, const struct bedrock_request *request,
+                             struct bedrock_call **out, struct span *body)
+{
+    return whole(bedrock, request, "invoke", out, body);
+}
+
+struct wrapping {
+    struct span body;
+    struct buf *out;
+};
+
+/* Any thread. */
+static void wrap(void *arg)
+{
+    const struct wrapping *wrapping = arg;
+    buf_add_str(wrapping->out, "{\"input\":{\"invokeModel\":{\"body\":\"");
+    text_add_base64(wrapping->out, wrapping->body);
+    buf_add_str(wrapping->out, "\"}}}");
+}
+
+struct status bedrock_count(struct bedrock *bedrock, const struct bedrock_request *request,
+                            uint64_t *tokens)
+{
+    CLEANUP(bedrock_close) struct bedrock_call *call = NULL;
+    CLEANUP(buf_clear) struct buf wrapped;
+    struct bedrock_request question = *request;
+    struct span body = SPAN_NONE;
+    buf_init(&wrapped, 2 * ANSWER_MOST);
+    TRY(loop_work_over(request->body.len, wrap, &(struct wrapping){request->body, &wrapped}));
+    question.body = buf_span(&wrapped);
+    struct status s = whole(bedrock, &question, "count-tokens", &call, &body);
+    s.detail = NULL; /* it dies with the call */
+    TRY(s);
+    CLEANUP(json_drop) struct json *root = json_parse(body, NULL);
+    int64_t counted = json_integer(json_get(root, "inputTokens"), -1);
+    if (counted < 0) {
+        return status_of(REASON_PROTOCOL_ERROR, "the answer has no inputTokens");
+    }
+    *tokens = (uint64_t)counted;
     return STATUS_SUCCESS;
 }
 

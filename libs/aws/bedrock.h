@@ -1,5 +1,5 @@
 /*
- * bedrock.h -- Bedrock Runtime: InvokeModel and InvokeModelWithResponseStream.
+ * bedrock.h -- Bedrock Runtime: InvokeModel, InvokeModelWithResponseStream and CountTokens.
  *
  * Floor 4, tasks on the loop thread. Signs, sends, and turns everything the service says into
  * Messages-API event JSON or a status (bedrock_errors.def: HTTP status + exception name + known
@@ -65,6 +65,11 @@ struct status bedrock_stream_next(struct bedrock_call *call, struct span *event)
 /* One answer body, JSON, valid until close. */
 struct status bedrock_invoke(struct bedrock *bedrock, const struct bedrock_request *request,
                              struct bedrock_call **out, struct span *body) NODISCARD PARKS;
+
+/* The tokens of the prompt in a whole Messages body. Models are known by their base ids here; one
+ * that cannot count is TIER_MISCONFIGURED. */
+struct status bedrock_count(struct bedrock *bedrock, const struct bedrock_request *request,
+                            uint64_t *tokens) NODISCARD PARKS;
 
 const struct bedrock_reply *bedrock_reply(const struct bedrock_call *call);
 void bedrock_close(struct bedrock_call **call); /* cuts what is unfinished; takes NULL inside */

@@ -115,11 +115,13 @@ struct home_redis {
     uint64_t connection; /* that was looked at */
     struct status unfit; /* why this store is not used */
     char unfit_text[256];
-    char why_text[256]; /* of the last failure */
+    char why_text[256]; /* of the step's last failure */
     unsigned misses;    /* in a row */
     uint64_t miss_ms;
     uint64_t pause_us; /* owed */
     uint64_t busy_said_ms;
+    uint64_t watched_stamp; /* of the suite, when all was read for who watches */
+    uint64_t watched_ms;
     struct {
         uint32_t limiter;
         uint64_t heard_ms;
@@ -151,8 +153,21 @@ uint64_t home_redis_now_ms(const struct home_redis *home);
 /* Asks that are queued, or what is due without any. */
 void home_redis_step(struct home_redis *home) PARKS;
 
-/* Ends an ask. */
-void home_redis_end(struct ask *ask, struct status s);
+/* --- its asks: home_redis_asks.c ---------------------------------------------------------------
+ */
+
+/* Those in hand look again for what they name; others join. */
+void home_redis_gather(struct home_redis *home);
+
+/* The step is kept, or need not be. */
+void home_redis_answer(struct home_redis *home, struct ask *ask);
+void home_redis_answer_all(struct home_redis *home);
+
+void home_redis_fail_all(struct list *asks, struct status why);
+void home_redis_fail_step(struct home_redis *home, struct status why);
+
+/* Those whose time is over; whether there were any. */
+bool home_redis_fail_late(struct home_redis *home, struct status why);
 
 /* --- a transaction: home_redis_txn.c -----------------------------------------------------------
  */

@@ -49,6 +49,7 @@ struct status home_redis_options(struct home_redis *home, char error_text[256],
         .addresses = home->addresses,
         .n_addresses = n,
         .master = config->redis_master,
+        .password = config->redis_sentinel_password,
         .tls = config->redis_tls ? &home->tls : NULL,
     };
     *out = (struct redis_options){

@@ -10,129 +10,13 @@
 #define SIGN_MS     20000 /* our row of it, then too */
 #define MISSES_MOST 3     /* before it is one try a second */
 #define REST_MS     1000
-#define TRIES_HASTY 8 /* before there is time between them */
-#define RETRY_MS    1000
+#define TRIES_HASTY 8  /* before there is time between them */
 #define UNTAKEN_MS  10 /* between tries that the server does not take */
 
 /* Reasons that hold until the time they tell, whatever others do. */
 #define LASTING                                                                                    \
     (1u << ENGINE_REASON_COOLDOWN | 1u << ENGINE_REASON_BREAKER_OPEN |                             \
      1u << ENGINE_REASON_REQUESTS | 1u << ENGINE_REASON_PACED)
-
-/* --- asks --------------------------------------------------------------------------------------
- */
-
-void home_redis_end(struct ask *ask, struct status s)
-{
-    ask->status = s;
-    op_done(&ask->decided, STATUS_SUCCESS);
-}
-
-static void leave(struct home_redis *home, struct ask *ask)
-{
-    list_remove(&ask->link);
-    home->step.n_asks--;
-}
-
-static void answer(struct home_redis *home, struct ask *ask)
-{
-    leave(home, ask);
-    ask->now_ms = home->step.now_ms;
-    ask->waited_ms = home->limiter->clock_ms() - ask->asked_ms;
-    ask->answer(home->limiter, ask);
-    home_redis_end(ask, STATUS_SUCCESS);
-}
-
-static void answer_all(struct home_redis *home)
-{
-    METRIC_ADD(home->limiter->metrics.store_decisions_total, (double)home->step.n_asks);
-    LIST_EACH (it, &home->step.asks) {
-        answer(home, CONTAINER_OF(it, struct ask, link));
-    }
-}
-
-static struct status cannot(struct ask *ask, struct status why)
-{
-    return status_retry(REASON_STORE_FAILED, RETRY_MS,
-                        arena_printf(ask->arena, "nothing can be decided: %s", status_text(why)));
-}
-
-static void fail_all(struct list *asks, struct status why)
-{
-    struct list *first;
-    while ((first = list_pop_front(asks)) != NULL) {
-        struct ask *ask = CONTAINER_OF(first, struct ask, link);
-        home_redis_end(ask, cannot(ask, why));
-    }
-}
-
-static void fail_step(struct home_redis *home, struct status why)
-{
-    fail_all(&home->step.asks, why);
-    home->step.n_asks = 0;
-}
-
-/* Those whose time is over; whether there were any. */
-static bool fail_late(struct home_redis *home, struct status why)
-{
-    uint64_t now_ms = home->limiter->clock_ms();
-    size_t before = home->step.n_asks;
-    LIST_EACH (it, &home->step.asks) {
-        struct ask *ask = CONTAINER_OF(it, struct ask, link);
-        if (ask->asked_ms + BUDGET_MS <= now_ms) {
-            leave(home, ask);
-            home_redis_end(ask, cannot(ask, why));
-        }
-    }
-    return home->step.n_asks < before;
-}
-
-/* --- gathering ---------------------------------------------------------------------------------
- */
-
-/* Into the step, if there is room for what it touches. False: the step is full. */
-static bool join(struct home_redis *home, struct ask *ask, struct list *back)
-{
-    struct step *step = &home->step;
-    struct status s = ask->find(home->limiter, ask, step->n_asks == 0);
-    bool full = status_ok(s) ? !home_redis_name(home, ask, true) : s.reason == REASON_OVERLOADED;
-    if (full && step->n_asks > 0) {
-        list_push_front(back, &ask->link);
-        return false;
-    }
-    if (!status_ok(s)) {
-        home_redis_end(ask, s);
-        return true;
-    }
-    list_push_back(&step->asks, &ask->link);
-    step->n_asks++;
-    return true;
-}
-
-/* Those in hand look again for what they name; others join. */
-static void gather(struct home_redis *home)
-{
-    struct step *step = &home->step;
-    struct list *first, again;
-    bool room = true;
-    list_init(&again);
-    while ((first = list_pop_front(&step->asks)) != NULL) {
-        list_push_back(&again, first);
-    }
-    step->n_asks = 0;
-    home_redis_name_none(home);
-    while (room && (first = list_pop_front(&again)) != NULL) {
-        room = join(home, CONTAINER_OF(first, struct ask, link), &again);
-    }
-    while ((first = again.prev) != &again) { /* they have become too many */
-        list_remove(first);
-        list_push_front(&home->queue, first);
-    }
-    while (room && !step->checked && step->n_asks < STEP_ASKS &&
-           (first = list_pop_front(&home->queue)) != NULL) {
-        room = join(home, CONTAINER_OF(first, struct ask, link), &home->queue);
-    }
-}
 
 /* --- deciding ----------------------------------------------------------------------------------
  */
@@ -214,7 +98,7 @@ static void answer_fresh(struct home_redis *home)
         if (!home->step.losing && ask->event.acquire != NULL &&
             may_refuse(home, ask->event.acquire)) {
             METRIC_ADD(home->limiter->metrics.store_fresh_total, 1);
-            answer(home, ask);
+            home_redis_answer(home, ask);
         }
     }
 }
@@ -244,17 +128,18 @@ static void missed(struct home_redis *home)
 /* Another try may be worth it. False: nobody is left who would wait for it. */
 static bool go_on(struct home_redis *home, struct status why)
 {
-    bool late = fail_late(home, why);
+    bool late = home_redis_fail_late(home, why);
     if (late || home->step.n_asks == 0) {
         missed(home);
     }
     if (home->step.n_asks == 0 || home->misses >= MISSES_MOST ||
         why.reason == REASON_STORE_CORRUPT) {
-        fail_step(home, why);
+        home_redis_fail_step(home, why);
         return false;
     }
     const struct ask *oldest = CONTAINER_OF(home->step.asks.next, struct ask, link);
-    uint64_t left_ms = oldest->asked_ms + BUDGET_MS - home->limiter->clock_ms();
+    uint64_t until_ms = oldest->asked_ms + BUDGET_MS, now_ms = home->limiter->clock_ms();
+    uint64_t left_ms = until_ms > now_ms ? until_ms - now_ms : 0;
     struct status s = redis_wait_ready(home->redis, loop_now_ms(home->loop) + left_ms);
     if (status_ok(s)) {
         s = task_sleep_ms(UNTAKEN_MS);
@@ -292,13 +177,13 @@ static bool resolve(struct home_redis *home, struct status why)
                        : "unknown");
     if (kept && !losing) {
         METRIC_ADD(home->limiter->metrics.store_steps_total, 1);
-        answer_all(home);
+        home_redis_answer_all(home);
         return false;
     }
     if (!known) {
         home_redis_forget_step(home);
         missed(home);
-        fail_step(home, why);
+        home_redis_fail_step(home, why);
         return false;
     }
     return true;
@@ -330,7 +215,7 @@ static bool try_once(struct home_redis *home)
     answer_fresh(home);
     if (!signed_in) {
         home_redis_forget_step(home);
-        fail_step(home, status_of(REASON_STORE_FAILED, "16 limiters share this state"));
+        home_redis_fail_step(home, status_of(REASON_STORE_FAILED, "16 limiters share this state"));
         return false;
     }
     bool reading = contradicted(home);
@@ -349,12 +234,15 @@ static bool try_once(struct home_redis *home)
         if (step->losing) {
             return step->n_asks > 0;
         }
-        answer_all(home);
+        home_redis_answer_all(home);
         return false;
     case TRIP_AGED:
         step->checked = reading;
         if (step->n_asks > 0) {
-            fail_late(home, status_of(REASON_STORE_FAILED, "others were always faster"));
+            home_redis_fail_late(home,
+                                 status_of(REASON_STORE_FAILED, home->why_text[0] != '\0'
+                                                                    ? home->why_text
+                                                                    : "others were always faster"));
         }
         say_busy(home);
         if (step->tries > TRIES_HASTY) {
@@ -391,20 +279,23 @@ void home_redis_step(struct home_redis *home)
     struct step *step = &home->step;
     uint64_t now_ms = loop_now_ms(home->loop);
     if (home->misses >= MISSES_MOST && now_ms < home->miss_ms + REST_MS) {
-        fail_all(&home->queue, redis_health(home->redis));
+        struct status why = redis_health(home->redis);
+        home_redis_fail_all(&home->queue,
+                            status_ok(why) ? status_of(REASON_STORE_FAILED, home->why_text) : why);
         return;
     }
     struct status fit = home_redis_check(home);
     if (!status_ok(fit)) {
         missed(home);
-        fail_all(&home->queue, fit);
+        home_redis_fail_all(&home->queue, fit);
         return;
     }
     step->tries = 0;
     step->checked = false;
+    home->why_text[0] = '\0';
     bool again = true;
-    while (again) {
-        gather(home);
+    while (again && (step->n_asks > 0 || !home->stopping)) {
+        home_redis_gather(home);
         again = try_once(home);
     }
     drop_records(home);

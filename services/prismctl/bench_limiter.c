@@ -38,7 +38,8 @@ static void sessions_open(struct admission *a)
         struct session *session = &a->sessions[i];
         session->channel = rpc_channel_new(
             a->cli->wire, &(struct rpc_channel_options){.targets = a->cli->config->limiter});
-        session->link = limiter_link_start(session->channel, span_of(a->id, sizeof(a->id)));
+        session->link =
+            limiter_link_start(session->channel, span_of(a->id, sizeof(a->id)), WAIT_MS);
     }
 }
 

@@ -495,6 +495,26 @@ static struct status acquire(struct router *router, struct plan *plan, struct si
     }
 }
 
+bool limiter_acquire_once(struct router *router, struct plan *plan, const uint8_t *id,
+                          struct grant *grant)
+{
+    CLEANUP(arena_drop) struct arena *arena = arena_new(ASK_ARENA);
+    CLEANUP(limiter_reply_drop) struct limiter_reply reply = {0};
+    size_t index[ROUTER_CANDIDATES_MOST];
+    Limiter__AcquireRequest *request = acquire_request(router, plan, id, index, arena);
+    const Limiter__Verdict *v;
+    uint64_t sent = loop_now_ms(router->loop);
+    /* What may have been granted unheard is not taken back: the id is not ours alone. */
+    if (request->n_candidates == 0 || !status_ok(ask(router, request, &reply, &v)) ||
+        v->decision != LIMITER__DECISION__DECISION_GRANTED || v->replayed ||
+        v->candidate >= request->n_candidates) {
+        return false;
+    }
+    METRIC_ADD(router->metrics.admissions_total, 1, "granted");
+    grant_fill(router, plan, v, id, sent, &plan->candidates[index[v->candidate]], grant);
+    return true;
+}
+
 struct status limiter_acquire(struct router *router, struct plan *plan, struct sink *sink,
                               struct grant *grant)
 {

@@ -5,6 +5,7 @@
 #include "base/map.h"
 #include "codec/hash.h"
 #include "loop/task.h"
+#include "router/lessons.h"
 #include "router/router.h"
 #include "router/settlement.h"
 
@@ -90,6 +91,7 @@ static struct status call(struct rpc *rpc, const char *tenant, const Router__Gen
         return status_of(REASON_REQUEST_ID_REUSED, "a call with this call_id is running");
     }
     map_set(router->running, id, plan);
+    lessons_ask(router, plan);
     struct status s = run(router, plan, sink, completed, &hashes);
     map_remove(router->running, id);
 
@@ -121,8 +123,8 @@ static struct status generate_once(struct rpc *rpc, const void *request) PARKS
 }
 
 const struct rpc_method router_methods[] = {
-    {"Generate", RPC_SERVER_STREAM, generate}, {"GenerateOnce", RPC_UNARY, generate_once},
-    {"ListModels", RPC_UNARY, models_list},    {"GetModel", RPC_UNARY, models_get},
-    {"WatchModels", RPC_SERVER_STREAM, NULL},
+    {"Generate", RPC_SERVER_STREAM, generate},        {"GenerateOnce", RPC_UNARY, generate_once},
+    {"ListModels", RPC_UNARY, models_list},           {"GetModel", RPC_UNARY, models_get},
+    {"WatchModels", RPC_SERVER_STREAM, models_watch},
 };
 const size_t router_n_methods = ARRAY_LEN(router_methods);

@@ -9,9 +9,11 @@
 
 #include "base/arena.h"
 #include "catalogue/catalogue.h"
+#include "loop/task.h"
 
 struct attempt;
 struct lessons;
+struct plan;
 struct router;
 
 struct lessons *lessons_new(void) NODISCARD;
@@ -23,5 +25,10 @@ const struct estimate_lesson *lessons_of(const struct lessons *lessons,
 
 /* Learns from an answer whose usage is whole, and reports how far off its estimate was. */
 void lessons_take(struct router *router, const struct attempt *attempt);
+
+/* With the option count_tokens: has the provider count the prompt for the first candidate's model,
+ * and puts that in the place of the estimate, for other models in proportion. What is not counted
+ * within two seconds stays estimated. */
+void lessons_ask(struct router *router, struct plan *plan) PARKS;
 
 #endif

@@ -4,8 +4,10 @@
 #include "base/clock.h"
 #include "prism/limiter/v1/limiter.pb-c.h"
 #include "router/router.h"
+#include "router/vitals.h"
 
 #define PEEK_MOST  64 /* that the limiter shows at once */
+#define POLL_ARENA (8u << 20)
 #define PAGE_MOST  200
 #define PAGE_USUAL 50
 
@@ -91,8 +93,9 @@ static Router__ModelRegion *region_of(const struct catalogue_target *target, str
     return out;
 }
 
-static void add_regions(Router__Model *out, const struct catalogue *catalogue,
-                        const struct catalogue_model *model, struct arena *arena)
+static void add_regions(Router__Model *out, const struct router *router,
+                        const struct catalogue *catalogue, const struct catalogue_model *model,
+                        struct arena *arena)
 {
     out->regions = ARENA_ARRAY(arena, char *, model->n_regions);
     out->calls = ARENA_ARRAY(arena, Router__ModelRegion *, model->n_regions);
@@ -100,12 +103,13 @@ static void add_regions(Router__Model *out, const struct catalogue *catalogue,
         const struct catalogue_target *target = &catalogue->targets[i];
         if (strcmp(target->model.name, model->name) == 0) {
             out->regions[out->n_regions++] = arena_string(arena, span_str(target->region));
-            out->calls[out->n_calls++] = region_of(target, arena);
+            out->calls[out->n_calls] = region_of(target, arena);
+            vitals_put_history(router->vitals, out->calls[out->n_calls++], arena);
         }
     }
 }
 
-static Router__Model *model_of(const struct catalogue *catalogue,
+static Router__Model *model_of(const struct router *router, const struct catalogue *catalogue,
                                const struct catalogue_model *model, struct arena *arena)
 {
     static const Router__Model__Lifecycle lifecycles[] = {
@@ -119,7 +123,7 @@ static Router__Model *model_of(const struct catalogue *catalogue,
     out->display_name = arena_string(arena, span_str(model->title));
     out->tier = model->tier;
     out->model_id = arena_string(arena, span_str(model->model_id));
-    add_regions(out, catalogue, model, arena);
+    add_regions(out, router, catalogue, model, arena);
     out->lifecycle = lifecycles[catalogue_lifecycle_at(model, clock_wall_ms() / 1000)];
     out->legacy_date = date(arena, model->legacy_from_s);
     out->end_of_life_date = date(arena, model->gone_from_s);
@@ -240,6 +244,34 @@ static void ask_states(struct router *router, struct arena *arena, Router__Model
     }
 }
 
+Router__Model *models_known(const struct router *router, const struct catalogue *catalogue,
+                            const struct catalogue_model *model, struct arena *arena)
+{
+    Router__Model *out = model_of(router, catalogue, model, arena);
+    for (size_t i = 0; i < out->n_calls; i++) {
+        vitals_put_state(router->vitals, out->calls[i], arena);
+    }
+    take_best(out);
+    return out;
+}
+
+void models_poll(struct router *router)
+{
+    CLEANUP(arena_drop) struct arena *arena = arena_new(POLL_ARENA);
+    const struct catalogue *catalogue = router->catalogue;
+    size_t n = catalogue->n_targets;
+    Router__ModelRegion **regions = ARENA_ARRAY(arena, Router__ModelRegion *, n);
+    for (size_t i = 0; i < n; i++) {
+        regions[i] = region_of(&catalogue->targets[i], arena);
+    }
+    for (size_t i = 0; i < n; i += PEEK_MOST) {
+        ask_regions(router, arena, regions + i, n - i < PEEK_MOST ? n - i : PEEK_MOST);
+    }
+    for (size_t i = 0; i < n; i++) {
+        vitals_take_state(router->vitals, regions[i]);
+    }
+}
+
 struct status models_list(struct rpc *rpc, const void *arg)
 {
     const Router__ListModelsRequest *request = arg;
@@ -259,7 +291,7 @@ struct status models_list(struct rpc *rpc, const void *arg)
     Router__ListModelsResponse response = ROUTER__LIST_MODELS_RESPONSE__INIT;
     response.models = ARENA_ARRAY(arena, Router__Model *, catalogue->n_models);
     for (size_t i = 0; i < catalogue->n_models; i++) {
-        Router__Model *model = model_of(catalogue, &catalogue->models[i], arena);
+        Router__Model *model = model_of(router, catalogue, &catalogue->models[i], arena);
         if (request->hide_gone && model->lifecycle == ROUTER__MODEL__LIFECYCLE__LIFECYCLE_GONE) {
             continue;
         }
@@ -286,7 +318,7 @@ struct status models_get(struct rpc *rpc, const void *arg)
         return rpc_not_found(rpc, REASON_MODEL_UNKNOWN, "prism.router.v1.Model", request->name);
     }
     Router__GetModelResponse response = ROUTER__GET_MODEL_RESPONSE__INIT;
-    response.model = model_of(router->catalogue, found, arena);
+    response.model = model_of(router, router->catalogue, found, arena);
     ask_states(router, arena, &response.model, 1);
     return rpc_send(rpc, &response);
 }

@@ -72,6 +72,7 @@ struct plan {
     Router__SkippedModel **skipped; /* by the plan itself, then by the last decision */
     size_t n_skipped;
     size_t n_unfit; /* of them by the plan */
+    bool check;     /* of a model that nobody uses */
     uint8_t call_id[ROUTER_ID_SIZE];
 };
 

@@ -7,6 +7,7 @@
 #include "loop/task.h"
 #include "router/lessons.h"
 #include "router/router.h"
+#include "router/vitals.h"
 
 #define EVENT_MOST (1u << 20)  /* a payload part of Bedrock's is at most a million bytes */
 #define PIECE_MOST (64u << 10) /* of text that is gathered, unless it is one event's */
@@ -526,6 +527,7 @@ static void account(struct relay *r)
     METRIC_ADD(m->tokens_total, (double)u->cache_write, model, "cache_write");
     METRIC_ADD(m->cost_micro_usd_total, (double)price_cost(&r->grant->candidate->model->price, u),
                model);
+    vitals_note(r->router, r->attempt, r->plan->check);
     if (r->attempt->reason != REASON_NONE && r->attempt->output_sent) {
         METRIC_ADD(m->restarts_total, 1, model, reason_name(r->attempt->reason));
     }

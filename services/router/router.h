@@ -43,6 +43,8 @@ struct router_metrics {
 
 extern const struct service_spec router_spec;
 
+struct checks;
+struct vitals;
 struct leases;
 struct lessons;
 struct map;
@@ -63,6 +65,9 @@ struct router {
     struct leases *leases;
     struct records *records;
     struct lessons *lessons;
+    struct vitals *vitals;
+    struct checks *checks;           /* NULL: none are made */
+    struct task *poller;             /* asks the limiter about models while somebody watches them */
     uint8_t session[ROUTER_ID_SIZE]; /* this process, for limiter and ledger */
     size_t handed_over;              /* settlements on their way (settlement.h) */
     uint64_t settle_end_ms;          /* loop time when they are given up; 0: router runs */
@@ -111,6 +116,11 @@ struct grant {
 struct status limiter_acquire(struct router *router, struct plan *plan, struct sink *sink,
                               struct grant *grant) NODISCARD PARKS;
 
+/* One question with an id of the caller's, and no wait: false when it is refused, not answered, or
+ * somebody else has been granted it. */
+bool limiter_acquire_once(struct router *router, struct plan *plan, const uint8_t *id,
+                          struct grant *grant) PARKS;
+
 struct leases *leases_start(struct router *router);
 void leases_stop(struct leases *leases) PARKS;
 void leases_hold(struct leases *leases,
@@ -151,6 +161,14 @@ const struct catalogue_model *models_find(const struct catalogue *catalogue, con
 char *models_legacy_warning(const struct catalogue_model *model, struct arena *arena);
 struct status models_list(struct rpc *rpc, const void *request) PARKS;
 struct status models_get(struct rpc *rpc, const void *request) PARKS;
+struct status models_watch(struct rpc *rpc, const void *request) PARKS; /* watch.c */
+
+/* Asks the limiter about every model and keeps that in vitals. */
+void models_poll(struct router *router) PARKS;
+
+/* A model as a message, with what vitals know of it. */
+Router__Model *models_known(const struct router *router, const struct catalogue *catalogue,
+                            const struct catalogue_model *model, struct arena *arena);
 
 extern const struct rpc_method router_methods[];
 extern const size_t router_n_methods;

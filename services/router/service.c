@@ -10,6 +10,7 @@
 #include "router/lessons.h"
 #include "router/router.h"
 #include "router/settlement.h"
+#include "router/vitals.h"
 
 static const struct config_row rows[] = {
 #define CONFIG(...)  CONFIG_ROW(struct router_config, __VA_ARGS__)
@@ -79,6 +80,7 @@ static struct status start(struct app *app, const void *config, void **state) PA
     }
     router->running = map_new();
     router->lessons = lessons_new();
+    router->vitals = vitals_new(router->loop);
     router->http = http_client_new(
         router->loop,
         &(struct http_client_options){
@@ -95,16 +97,19 @@ static struct status start(struct app *app, const void *config, void **state) PA
             router->config->bedrock_endpoint[0] != '\0' ? router->config->bedrock_endpoint : NULL,
     });
     router->limiter = rpc_channel_new(
-        app_wire(app), &(struct rpc_channel_options){.targets = router->config->limiter});
+        app_wire(app), &(struct rpc_channel_options){.targets = router->config->limiter,
+                                                     .call_ms = router->config->limiter_wait});
     if (router->config->ledger[0] != '\0') {
         router->ledger = rpc_channel_new(
             app_wire(app),
             &(struct rpc_channel_options){.targets = router->config->ledger, .call_ms = 10000});
     }
     router->link =
-        limiter_link_start(router->limiter, span_of(router->session, sizeof(router->session)));
+        limiter_link_start(router->limiter, span_of(router->session, sizeof(router->session)),
+                           router->config->limiter_wait);
     router->leases = leases_start(router);
     router->records = records_start(router);
+    router->checks = checks_start(router);
     /* Without it no call can be admitted. */
     app_follow(app, "limiter", router->limiter, "the limiter is not connected");
     services[0] = (struct rpc_service){&router__router_service__descriptor, router_methods,
@@ -123,6 +128,7 @@ static const char *take_catalogue(struct router *router, struct catalogue *fresh
     }
     catalogue_unref(router->catalogue);
     router->catalogue = fresh;
+    vitals_new_catalogue(router->vitals);
     return "taken";
 }
 
@@ -148,10 +154,25 @@ static void reload(struct app *app, void *state) PARKS
         KV("models", router->catalogue->n_models), KV("targets", router->catalogue->n_targets));
 }
 
+/* Watchers are told to come back; nobody is checked any more. */
+static void drain(struct app *app, void *state)
+{
+    struct router *router = state;
+    (void)app;
+    vitals_wake(router->vitals);
+}
+
 static void stop(struct app *app, void *state) PARKS
 {
     struct router *router = state;
     (void)app;
+    checks_stop(router->checks);
+    if (router->poller != NULL) {
+        task_cancel(router->poller, status_of(REASON_SHUTTING_DOWN, NULL));
+    }
+    while (router->poller != NULL && status_ok(task_sleep_ms(1))) {
+        /* it ends its question to the limiter */
+    }
     settlements_end(router);
     leases_stop(router->leases);
     records_stop(router->records);
@@ -164,6 +185,7 @@ static void stop(struct app *app, void *state) PARKS
     credentials_free(router->credentials);
     http_client_free(router->http);
     map_free(router->running);
+    vitals_free(router->vitals);
     lessons_free(router->lessons);
     catalogue_unref(router->catalogue);
     free(router);
@@ -182,5 +204,6 @@ const struct service_spec router_spec = {
     .admin_offset = offsetof(struct router_config, admin),
     .start = start,
     .stop = stop,
+    .drain = drain,
     .reload = reload,
 };

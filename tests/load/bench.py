@@ -5,7 +5,8 @@
 
 A decision is an Acquire or a Complete, each over a model, a tenant's pool and the suite's, at limits
 that never refuse. The limiter has one core, the generator (prismctl bench) and redis-server the other.
-Callers share one connection. Beside them stand figures of others, taken on a machine of this class.
+Callers share one connection, with Attach one stream; redis-server writes no file. Beside them stand
+figures of others, taken on a machine of this class.
 """
 import os
 import re
@@ -16,7 +17,7 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from world import BIN, OUT, World  # noqa: E402
 
-SPAN = '1500ms'
+SPAN = '1200ms'
 CALLERS = (1, 8, 64)
 RATE = 5000  # decisions a second, open loop
 
@@ -56,26 +57,67 @@ def threads(pid):
     return used
 
 
-def bench(world, kind, callers, rate=0):
-    """One run of prismctl bench: its members, and how the limiter's CPU time fell to its threads."""
-    limiter = world.limiters[0]
+def generator(world, limiter, kind, callers, rate=0, attach=0):
     command = [os.path.join(BIN, 'prismctl'), '-o', 'text', '--limiter', limiter.address,
                '--processes', f'limiter={limiter.popen.pid}', '--warmup', '300ms', '--duration', SPAN,
-               '--callers', str(callers), '--rate', str(rate), 'bench', kind]
-    before = threads(limiter.popen.pid)
-    ran = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                         env=world.environment, check=False,
-                         preexec_fn=lambda: os.sched_setaffinity(0, {1 % os.cpu_count()}))
-    if ran.returncode != 0:
-        raise RuntimeError(f'{" ".join(command)}: {ran.stdout}{ran.stderr}')
-    after = threads(limiter.popen.pid)
+               '--callers', str(callers), '--rate', str(rate), '--attach', str(attach),
+               'bench', kind]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                            env=world.environment,
+                            preexec_fn=lambda: os.sched_setaffinity(0, {1 % os.cpu_count()}))
+
+
+def members_of(popen):
+    """What prismctl bench has measured; calls that failed are its member `errors`."""
+    text = popen.communicate()[0]
     members = {key: float(value) for key, value in
-               (line.split(' ', 1) for line in ran.stdout.splitlines() if ' ' in line)
+               (line.split(' ', 1) for line in text.splitlines() if ' ' in line)
                if re.fullmatch(r'[-0-9.e+]+', value)}
+    if popen.returncode != 0 and not members.get('errors'):
+        raise RuntimeError(f'{" ".join(popen.args)}: {text}')
+    return members
+
+
+def bench(world, kind, callers, rate=0, attach=0):
+    """One run, and how the limiter's CPU time fell to its threads."""
+    limiter = world.limiters[0]
+    before = threads(limiter.popen.pid)
+    members = members_of(generator(world, limiter, kind, callers, rate, attach))
+    if members.get('errors'):
+        raise RuntimeError(f"{members['errors']:.0f} calls of {kind} failed")
+    after = threads(limiter.popen.pid)
     spent = {name: after[name] - before.get(name, 0) for name in after}
     whole = sum(spent.values()) or 1
     members['shares'] = {name: spent[name] / whole for name in spent}
     return members
+
+
+def scripts_run(world):
+    """Calls of the script that Redis has counted, and the microseconds in them."""
+    found = [re.search(r'calls=(\d+),usec=(\d+)', line) for line in
+             world.redis.ask('INFO', 'commandstats').splitlines() if line.startswith('cmdstat_eval')]
+    return sum(int(m.group(1)) for m in found), sum(int(m.group(2)) for m in found)
+
+
+def decided(world):
+    return sum(limiter.metric('prism_limiter_acquires_total') +
+               limiter.metric('prism_limiter_reports_total') for limiter in world.limiters)
+
+
+def together(world, callers):
+    """All limiters of a group at once, with so many callers among them."""
+    calls, usec = scripts_run(world)
+    before = decided(world)
+    each = max(1, callers // len(world.limiters))
+    runs = [generator(world, limiter, 'limiter', each) for limiter in world.limiters]
+    found = [members_of(run) for run in runs]
+    after = decided(world) - before
+    more_calls, more_usec = scripts_run(world)
+    return {'decisions': 2 * sum(members['per_second'] for members in found),
+            'errors': sum(members['errors'] for members in found),
+            'p50_us': max(members['p50_us'] for members in found),
+            'p99_us': max(members['p99_us'] for members in found),
+            'trips': (more_calls - calls) / after, 'redis': (more_usec - usec) / after}
 
 
 def engine_cost():
@@ -112,6 +154,8 @@ def home(world):
     for callers in CALLERS:
         found['echo', callers] = derive(bench(world, 'echo', callers), 1)
         found['limiter', callers] = derive(bench(world, 'limiter', callers), 2)
+    for callers in CALLERS[1:]:
+        found['attach', callers] = derive(bench(world, 'limiter', callers, attach=1), 2)
     found['echo', 'rate'] = derive(bench(world, 'echo', 64, RATE), 1)
     found['limiter', 'rate'] = derive(bench(world, 'limiter', 64, RATE / 2), 2)
     return found
@@ -122,7 +166,7 @@ def table(title, rounds, engine):
     print('| in flight | decisions/s | p50 ms | p99 ms of Acquire + Complete | CPU µs a decision: '
           'gRPC\'s threads + loop, an empty call + the limiter (engine) |')
     print('|--:|--:|--:|--:|---|')
-    for point, name in [(n, str(n)) for n in CALLERS] + [('rate', f'{RATE}/s, open loop')]:
+    for point, name in [*((n, str(n)) for n in CALLERS), ('rate', f'{RATE}/s, open loop')]:
         these = [found['limiter', point] for found in rounds]
         empty = [found['echo', point] for found in rounds]
         own = max(0.0, median(these, 'loop') - median(empty, 'loop'))
@@ -130,53 +174,93 @@ def table(title, rounds, engine):
               f"{spread(these, 'p50_us', 1000)} | {spread(these, 'p99_us', 1000)} | "
               f"{median(these, 'cpu'):.0f}: {median(these, 'grpc'):.0f} + "
               f"{median(empty, 'loop'):.0f} + {own:.0f} ({engine / 1000:.2f}) |")
+    for n in CALLERS[1:]:
+        these = [found['attach', n] for found in rounds]
+        print(f"| {n}, Attach | {spread(these, 'decisions', form='{:.0f}')} | "
+              f"{spread(these, 'p50_us', 1000)} | {spread(these, 'p99_us', 1000)} | "
+              f"{median(these, 'cpu'):.0f}: {median(these, 'grpc'):.0f} + "
+              f"{median(these, 'loop'):.0f} of the loop |")
 
 
-def ratio(rounds):
-    best = [median([found['limiter', n] for found in rounds], 'decisions') / 1000 for n in CALLERS]
-    print('\n| thousand decisions a second | 8 in flight | 64 | theirs: 8 callers | 64 | 64 on one '
-          'connection | CPU µs a decision |')
-    print('|---|--:|--:|--:|--:|--:|--:|')
-    cpu = median([found['limiter', 64] for found in rounds], 'cpu')
-    print(f'| prism-limiter, memory, 3 resources | {best[1]:.1f} | {best[2]:.1f} | | | | {cpu:.0f} |')
+def ratio(homes):
+    print('\n**Beside others**: thousand decisions a second\n')
+    print('| | 8 in flight | 64 in flight on one connection | 8 callers | 64 callers | CPU µs a '
+          'decision |\n|---|--:|--:|--:|--:|--:|')
+    best = {}
+    for name, rounds in homes.items():
+        eight, many = (median([found['limiter', n] for found in rounds], 'decisions') / 1000
+                       for n in (8, 64))
+        cpu = median([found['limiter', 64] for found in rounds], 'cpu')
+        best[name] = (eight, many)
+        attached = [median([found['attach', n] for found in rounds], 'decisions') / 1000
+                    for n in (8, 64)]
+        stream = median([found['attach', 64] for found in rounds], 'cpu')
+        print(f'| prism-limiter, {name}, 3 resources | {eight:.1f} | {many:.1f} | | | {cpu:.0f} |')
+        print(f'| the same over Attach, as routers ask | {attached[0]:.1f} | {attached[1]:.1f} | | | '
+              f'{stream:.0f} |')
     for name, eight, many, one, spent in OTHERS:
-        print(f'| {name} | | | {eight} | {many} | {one} | {spent} |')
+        print(f'| {name}, 1 counter | | {one} | {eight} | {many} | {spent} |')
     _, eight, _, one, _ = OTHERS[0]
-    print(f'\nOurs to envoyproxy/ratelimit: {best[1] / eight:.2f} with 8, {best[2] / one:.2f} with 64 '
-          f'on one connection.')
+    print()
+    for name, (ours, many) in best.items():
+        print(f'Ours in {name} to envoyproxy/ratelimit: {ours / eight:.2f} with 8, {many / one:.2f} '
+              f'with 64 on one connection.')
+
+
+class Pinned(World):
+    def begin(self):
+        super().begin()
+        for limiter in self.limiters:
+            pin(limiter.popen.pid, 0)
+        if self.redis:
+            pin(self.redis.popen.pid, 1)
 
 
 def start(**options):
-    world = World(routers=0, **options)
+    """A world without routers, with limits that never refuse."""
+    world = Pinned(routers=0, durable=False, **options)
     policy = os.path.join(world.folder, 'policy.yaml')
     with open(policy, 'w', encoding='utf-8') as file:
         file.write(POLICY)
     world.flags['limiter'] += [f'--policy={policy}', '--records=4194304']
-    world.__enter__()
-    for limiter in world.limiters:
-        pin(limiter.popen.pid, 0)
-    if world.redis:
-        pin(world.redis.popen.pid, 1)
     return world
+
+
+def groups(rounds):
+    """One to three limiters on one redis-server."""
+    print('\n**Limiters on one redis-server**\n')
+    print('| limiters | in flight, all together | decisions/s | p50 ms | p99 ms of Acquire + Complete, '
+          'worst limiter | script calls a decision | µs of Redis a decision | calls that failed |')
+    print('|--:|--:|--:|--:|--:|--:|--:|--:|')
+    for n in (1, 2, 3):
+        with start(limiters=n, redis=True) as world:
+            found = [{callers: together(world, callers) for callers in CALLERS if callers >= n}
+                     for _ in range(rounds)]
+        for callers in found[0]:
+            these = [each[callers] for each in found]
+            print(f"| {n} | {callers} | {spread(these, 'decisions', form='{:.0f}')} | "
+                  f"{spread(these, 'p50_us', 1000)} | {spread(these, 'p99_us', 1000)} | "
+                  f"{median(these, 'trips'):.2f} | {median(these, 'redis'):.1f} | "
+                  f"{sum(each['errors'] for each in these):.0f} |", flush=True)
 
 
 def main(arguments):
     rounds = int(arguments[0]) if arguments else 3
     engine = engine_cost()
-    world = start()
-    try:
+    with start() as world:
         memory = [home(world) for _ in range(rounds)]
-    finally:
-        world.__exit__(None, None, None)
-    with open('/proc/loadavg', encoding='ascii') as file:
-        load = file.read().split()[0]
-    print(f'{os.cpu_count()} cores, load average {load} at the end; medians of {rounds} rounds of '
-          f'{SPAN}, least..most.')
+    with start(redis=True) as world:
+        redis = [home(world) for _ in range(rounds)]
+    print(f'{os.cpu_count()} cores; medians of {rounds} rounds of {SPAN}, least..most.')
     print(f"\nEngine alone, three resources: {engine['grant_ns']:.0f} ns a grant, "
           f"{engine['report_ns']:.0f} ns a report, {engine['refusal_ns']:.0f} ns a refusal.")
     each = (engine['grant_ns'] + engine['report_ns']) / 2
     table('One limiter, memory (with its file)', memory, each)
-    ratio(memory)
+    table('One limiter, Redis', redis, each)
+    groups(rounds)
+    ratio({'memory': memory, 'Redis': redis})
+    with open('/proc/loadavg', encoding='ascii') as file:
+        print(f'\nLoad average at the end: {file.read().split()[0]}.')
     return 0
 
 

@@ -88,13 +88,14 @@ def full_redis(world):
 MEMORY = dict(limiters=1)
 REDIS = dict(limiters=3, redis=True)
 
-# name: where, what is done, calls that may run beside those that may, seconds until calls are
-# admitted again after it has ended.
+# name: where, what is done, calls that may run beside C, seconds until calls are admitted again after
+# it has ended.
 ROWS = {
     'nothing': (MEMORY, lambda w: None, 0, 1),
     'limiter killed': (MEMORY, kill_limiter, 0, 2),
     'limiter killed, its state lost': (MEMORY, forget, 0, CLOSURE + 2),
-    'limiter frozen for less than a lease': (MEMORY, lambda w: freeze(w.limiters[0], LEASE / 2), 0, 2),
+    'limiter frozen for less than a lease': (
+        MEMORY, lambda w: freeze(w.limiters[0], LEASE / 2), 0, 2),
     'limiter frozen for three leases': (MEMORY, lambda w: freeze(w.limiters[0], 3 * LEASE), 0, 2),
     '4 of 20 routers killed': (MEMORY, kill_routers, 0, 2),
     '4 of 20 routers frozen for three leases': (
@@ -114,6 +115,14 @@ ROWS = {
     'Redis: its clock 3 s back': (REDIS, lambda w: w.redis.set_clock(-3), 0, 5),
     'Redis: FLUSHALL': (REDIS, lambda w: ask_redis(w, 'FLUSHALL'), 0, CLOSURE + 2),
     'Redis: killed, its data lost': (REDIS, empty_redis, 0, CLOSURE + 2),
+}
+
+
+# Arrivals that may be in a window beside N: what a clock that jumps forgets of it; what was on its
+# way to a provider that did not look.
+MORE = {
+    'Redis: its clock 0.4 s ahead': math.ceil(N * AHEAD * SCALE / WINDOW),
+    'provider frozen for a second': C,
 }
 
 
@@ -137,7 +146,7 @@ def row(name):
             patience > CLOSURE else []
         share, _ = oracle.admitted_share(calls, N, window, 1000 * GUARD, 1000 * (begin + seconds),
                                          outages)
-        allowed = N + (math.ceil(N * AHEAD * SCALE / WINDOW) if 'ahead' in name else 0)
+        allowed = N + MORE.get(name, 0)
         took = back - ended if back is not None else float('inf')
         ok = most <= allowed and at_once <= C + beside and took <= patience + GUARD
         world.failed |= not ok

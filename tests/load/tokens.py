@@ -5,13 +5,11 @@ That client is played here by the provider's rule (services/simulator/quota.h, w
 begins its next call in the very moment in which the provider would not refuse it. Its calls are those
 that the limiter admitted, in their order, with the lengths they had.
 """
-import os
 import time
 
 from verdict import Verdict
-from world import GUARD, ROOT, WINDOW, World, oracle
+from world import GUARD, MODEL, MODEL_ID, WINDOW, World, oracle
 
-MODEL, NAME = 'us.anthropic.claude-sonnet-4-6', 'sonnet-4.6'
 QUOTA = 120000
 BURN = 5
 DEMAND = 4
@@ -99,36 +97,18 @@ def clairvoyant(law, window, shapes):
     return settled / (LONG - WARM)
 
 
-def catalogue(world_folder):
-    """The catalogue as it is, but that it tells the limiter of the quota."""
-    with open(os.path.join(ROOT, 'libs', 'catalogue', 'default.yaml'), encoding='utf-8') as file:
-        head, rest = file.read().split(f'- name: {NAME}\n', 1)
-    told = f'    tokens_per_minute: {QUOTA}\n    expected_output: {EXPECTED}\n'
-    path = os.path.join(world_folder, 'catalogue.yaml')
-    with open(path, 'w', encoding='utf-8') as file:
-        file.write(head + f'- name: {NAME}\n' + told + rest)
-    return path
-
-
-class Informed(World):
-    def begin(self):
-        path = catalogue(self.folder)
-        for name in ('limiter', 'router'):
-            self.flags[name].append('--catalogue=' + path)
-        super().begin()
-
-
 def prove(name, refill, scale=2, cycles=4, routers=20, least=0.95):
     verdict = Verdict(name)
     window = WINDOW / scale
     none = ['--suite-requests=0', '--suite-concurrency=0', '--suite-tokens=0']
-    with Informed(scale=scale, routers=routers, limiter=none) as world:
-        world.put('/simulator/quotas', f'quotas:\n  - {{model: {MODEL}, refill: {refill}, '
+    told = {'tokens_per_minute': QUOTA, 'expected_output': EXPECTED}
+    with World(scale=scale, routers=routers, limiter=none, model=told) as world:
+        world.put('/simulator/quotas', f'quotas:\n  - {{model: {MODEL_ID}, refill: {refill}, '
                   f'tokens_per_minute: {QUOTA}, burndown: {BURN}}}\n')
         seconds = cycles * (window + GUARD) + 1
         rate = DEMAND * QUOTA / COST / window / len(SHAPES)
         floods = [world.flood(rate=rate, seconds=seconds, wait=window / 4, stay=60000,
-                              models=NAME, **shape)
+                              models=MODEL, **shape)
                   for shape in SHAPES]
         begin = time.monotonic()
         offered = sum(len(world.finish(flood)) for flood in floods)

@@ -3,7 +3,7 @@ import random
 import time
 
 from verdict import Verdict
-from world import C, World, oracle
+from world import C, MODEL, World, oracle
 
 LEASE = 15.0  # seconds, before they are scaled
 OPEN = 60.0   # a breaker's
@@ -66,10 +66,10 @@ def probe(name, scale=20, routers=20, opens=6):
     time of opening, whatever is offered, until it is well again."""
     verdict = Verdict(name)
     step = OPEN / scale
-    with World(scale=scale, routers=routers,
+    with World(scale=scale, routers=routers, model={},
                limiter=['--suite-requests=0', '--suite-tokens=0']) as world:
         world.faults(FAIL)
-        flood = world.flood(rate=50, seconds=step * (opens + 3), wait=step / 2, models='sonnet-4.6')
+        flood = world.flood(rate=50, seconds=step * (opens + 3), wait=step / 2, models=MODEL)
         begin = time.monotonic()
         time.sleep(step * (opens + 0.5))
         healed = 1000 * time.monotonic()
@@ -86,7 +86,9 @@ def probe(name, scale=20, routers=20, opens=6):
                     f'{time.monotonic() - begin:.1f} s')
         verdict.must('probes at once', oracle.most_at_once(probes), oracle.most_at_once(probes) == 1,
                      '1')
-        least = min((b.begin - a.begin for a, b in zip(probes, probes[1:])), default=0)
+        # Behind a probe whose caller left, which says nothing, the next may follow at once.
+        least = min((b.begin - a.begin for a, b in zip(probes, probes[1:]) if a.outcome == 'failed'),
+                    default=0)
         verdict.must('least time between two probes', least / 1000, least >= 1000 * step - 10,
                      f'at least {step:g} s', '{:.2f} s')
         verdict.must('probes', len(probes), len(probes) >= opens - 1, f'at least {opens - 1}')

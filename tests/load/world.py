@@ -37,6 +37,8 @@ GUARD = 0.5
 N = 30
 C = 5
 
+MODEL, MODEL_ID, REGIONS = 'sonnet-4.6', 'us.anthropic.claude-sonnet-4-6', '[us-east-2, us-west-2]'
+
 LIBC = ctypes.CDLL(None)
 
 
@@ -115,11 +117,11 @@ class Process:
 
 
 class Redis:
-    """A redis-server that writes every change to its file before it answers. Its wall clock can be
-    set."""
+    """A redis-server; durable: it writes every change to its file before it answers. Its wall clock
+    can be set."""
 
-    def __init__(self, folder):
-        self.folder = folder
+    def __init__(self, folder, durable):
+        self.folder, self.durable = folder, durable
         self.port = free_port()
         self.popen = None
         clock = os.path.join(folder, 'clock')
@@ -136,7 +138,8 @@ class Redis:
 
     def start(self):
         flags = ['--port', str(self.port), '--bind', '127.0.0.1', '--dir', self.folder, '--save', '',
-                 '--appendonly', 'yes', '--appendfsync', 'always', '--maxmemory-policy', 'noeviction']
+                 '--maxmemory-policy', 'noeviction',
+                 '--appendonly', 'yes' if self.durable else 'no', '--appendfsync', 'always']
         with open(os.path.join(self.folder, 'redis.log'), 'ab') as log:
             self.popen = subprocess.Popen(['redis-server', *flags], stdout=log, stderr=log,
                                           env=self.environment, stdin=subprocess.DEVNULL,
@@ -179,10 +182,11 @@ class Redis:
 
 class World:
     """scale: windows, cooldowns, leases and models are so many times faster; guard, use_by and
-    jitter are not. Flags are lists and stand behind those that every run has."""
+    jitter are not. Flags are lists and stand behind those that every run has. model: what the
+    catalogue says of the first tier besides; it then has one region only."""
 
-    def __init__(self, scale=1, routers=20, limiters=1, redis=False, limiter=(), router=(),
-                 simulator=()):
+    def __init__(self, scale=1, routers=20, limiters=1, redis=False, durable=True, limiter=(),
+                 router=(), simulator=(), model=None):
         self.scale = scale
         self.folder = tempfile.mkdtemp(prefix='load.', dir=OUT)
         self.environment = {key: value for key, value in os.environ.items()
@@ -190,7 +194,10 @@ class World:
         self.environment.update(AWS_ACCESS_KEY_ID='AKIDSIMULATOR',
                                 AWS_SECRET_ACCESS_KEY='simulator-secret')
         self.flags = {'limiter': list(limiter), 'router': list(router), 'simulator': list(simulator)}
-        self.redis = Redis(self.folder) if redis else None
+        if model is not None:
+            for name in ('limiter', 'router'):
+                self.flags[name].append('--catalogue=' + self.catalogue(model))
+        self.redis = Redis(self.folder, durable) if redis else None
         self.count = {'limiter': limiters, 'router': routers}
         self.simulator, self.limiters, self.routers, self.floods = None, [], [], []
         self.failed = False
@@ -227,6 +234,15 @@ class World:
                                         self.router_flags(i)).start())
         for process in self.routers:
             process.await_ready()
+
+    def catalogue(self, model):
+        with open(os.path.join(ROOT, 'libs', 'catalogue', 'default.yaml'), encoding='utf-8') as file:
+            head, rest = file.read().split(f'- name: {MODEL}\n', 1)
+        rows = ''.join(f'    {key}: {value}\n' for key, value in model.items())
+        path = os.path.join(self.folder, 'catalogue.yaml')
+        with open(path, 'w', encoding='utf-8') as file:
+            file.write(f'{head}- name: {MODEL}\n{rows}' + rest.replace(REGIONS, '[us-east-2]', 1))
+        return path
 
     def limiter_flags(self, i):
         if self.redis:

@@ -13,7 +13,7 @@
 #define POOL      5 /* of the suite at once */
 #define CALLS     40
 
-static const char *const kept_on_disk[] = {"--appendonly", "yes", NULL};
+static const char *const kept_on_disk[] = {"--appendonly", "yes", "--appendfsync", "always", NULL};
 
 /* As in production: what was told before a kill is there after it. */
 static struct suite *start(struct redis_server *server, struct arena *arena) PARKS

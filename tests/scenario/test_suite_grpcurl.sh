@@ -90,7 +90,7 @@ message Nothing {}
 PROTO
         refused Unimplemented call -import-path "$folder/proto" -proto router.proto "$router" \
             prism.router.v1.RouterService/Invent && said "no such method" &&
-        refused Unimplemented call "$router" prism.router.v1.RouterService/WatchModels &&
+        refused Unimplemented call "$analyzer" prism.analyzer.v1.AnalyzerService/Chat &&
         said METHOD_NOT_BUILT
 }
 

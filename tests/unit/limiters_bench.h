@@ -171,4 +171,12 @@ static inline double limiters_losses(const struct limiters *g)
     return metric_value(g->limiters[0]->metrics.losses_total, (const char *const[]){"amnesia"});
 }
 
+/* To the server: up to three words. */
+static inline const struct redis_reply *limiters_command(struct limiters *g, const char *a,
+                                                         const char *b, const char *c)
+{
+    const struct span args[] = {span_str(a), span_str(b), span_str(c)};
+    return redis_bench_ask(&g->redis, args, b == NULL ? 1 : c == NULL ? 2 : 3, g->arena);
+}
+
 #endif

@@ -291,7 +291,8 @@ static void replay_error(struct arena *arena, const char *folder, const struct j
                                         .headers = &header,
                                         .n_headers = header.value.len > 0 ? 1 : 0,
                                         .body = body};
-    bool model = span_find(body, SPAN("model identifier is invalid")) != SPAN_MISSING;
+    bool model = span_find(body, SPAN("model identifier is invalid")) != SPAN_MISSING ||
+                 span_find(body, SPAN("support counting tokens")) != SPAN_MISSING;
     expect_error(peer, model ? REASON_TIER_MISCONFIGURED : REASON_UPSTREAM_REJECTED, NULL);
 }
 

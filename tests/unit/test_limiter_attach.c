@@ -1,6 +1,8 @@
 /* Attach over real gRPC: batches, wrong items, and streams that break. */
 #include "limiter_service_bench.h"
 
+#define FIRST      "sonnet-4.6@us-east-2"
+#define FIRST_TWO  FIRST " sonnet-5@us-east-2"
 #define ITEMS_MOST 80
 
 /* A message to be. */
@@ -57,7 +59,7 @@ static void add_renew(struct batch *batch, uint32_t id, uint64_t fence)
     limiter__lease__init(lease);
     lease->id = id_of(batch->b, id);
     lease->fence = fence;
-    lease->model = "sonnet-4.6";
+    lease->model = FIRST;
     request->leases = ARENA_NEW(batch->b->arena, Limiter__Lease *);
     request->leases[request->n_leases++] = lease;
     add(batch, LIMITER__ATTACH_ITEM__REQUEST_RENEW)->renew = request;
@@ -130,10 +132,10 @@ task_test_real(a_batch_is_decided_in_its_order)
     start(&b);
     CLEANUP(rpc_stream_close) struct rpc_stream *stream = attach(&b);
     add_cancel(&batch, 9);
-    add_acquire(&batch, 9, "sonnet-4.6");
-    add_acquire(&batch, 1, "sonnet-4.6 sonnet-5");
-    add_complete(&batch, 1, "sonnet-4.6");
-    add_acquire(&batch, 1, "sonnet-4.6 sonnet-5");
+    add_acquire(&batch, 9, FIRST);
+    add_acquire(&batch, 1, FIRST_TWO);
+    add_complete(&batch, 1, FIRST);
+    add_acquire(&batch, 1, FIRST_TWO);
     add_renew(&batch, 2, 1);
     Limiter__AttachReply *const *replies = exchange(stream, &batch);
     for (size_t i = 0; i < 5; i++) {
@@ -154,7 +156,7 @@ task_test_real(a_batch_is_decided_in_its_order)
     assert_int_equal(replies[5]->renew->n_lost_ids, 1);
     /* As many as fit, whatever is in one message: the sixth is one too many. */
     for (uint32_t i = 10; i < 16; i++) {
-        add_acquire(&batch, i, "sonnet-4.6");
+        add_acquire(&batch, i, FIRST);
     }
     now_ms += 60000;
     replies = exchange(stream, &batch);
@@ -176,17 +178,17 @@ task_test_real(a_wrong_item_gets_its_error_and_loses_nothing)
     prepare(&b);
     start(&b);
     CLEANUP(rpc_stream_close) struct rpc_stream *stream = attach(&b);
-    add_acquire(&batch, 1, "sonnet-4.6");
-    add_acquire(&batch, 2, "sonnet-4.6")->id.len = 3;
+    add_acquire(&batch, 1, FIRST);
+    add_acquire(&batch, 2, FIRST)->id.len = 3;
     add_acquire(&batch, 3, "nobody");
-    add_acquire(&batch, 4, "sonnet-4.6")->n_candidates = 0;
+    add_acquire(&batch, 4, FIRST)->n_candidates = 0;
     add_complete(&batch, 5, "nobody");
-    add_complete(&batch, 1, "sonnet-4.6")->outcome = 99;
+    add_complete(&batch, 1, FIRST)->outcome = 99;
     add_renew(&batch, 1, 1);
     add_renew(&batch, 1, 1);
     add(&batch, LIMITER__ATTACH_ITEM__REQUEST__NOT_SET);
-    add_acquire(&batch, 6, "sonnet-4.6")->tenant = "Not A Tenant";
-    add_acquire(&batch, 7, "sonnet-4.6");
+    add_acquire(&batch, 6, FIRST)->tenant = "Not A Tenant";
+    add_acquire(&batch, 7, FIRST);
     Limiter__AttachReply *const *replies = exchange(stream, &batch);
     assert_true(granted(verdict_of(replies[0])));
     assert_error(&b, replies[1], REASON_BAD_REQUEST);
@@ -243,7 +245,7 @@ task_test_real(what_is_no_session_is_told)
     exchange(stream, &batch); /* nothing yet: attached is what it is */
     until_sessions(&b, 1);
     for (uint32_t i = 0; i < 65; i++) {
-        add_acquire(&batch, i, "sonnet-4.6");
+        add_acquire(&batch, i, FIRST);
     }
     assert_status_ok(put(stream, &batch));
     struct status s = rpc_stream_recv(stream, b.arena, &message);
@@ -273,10 +275,10 @@ task_test_real(what_was_granted_outlives_the_stream)
         uint32_t first = 100u * (uint32_t)round;
         now_ms += 60500;
         struct rpc_stream *stream = attach(&b);
-        add_acquire(&batch, first, "sonnet-4.6");
+        add_acquire(&batch, first, FIRST);
         exchange(stream, &batch);
         for (uint32_t i = 0; i < 3; i++) {
-            add_acquire(&batch, first + i, "sonnet-4.6");
+            add_acquire(&batch, first + i, FIRST);
         }
         assert_status_ok(put(stream, &batch));
         rpc_stream_close(&stream);
@@ -294,7 +296,7 @@ task_test_real(what_was_granted_outlives_the_stream)
         rpc_stream_close(&stream);
         for (uint32_t i = 0; i < 3; i++) {
             assert_int_equal(
-                complete(&b, first + i, "sonnet-4.6", 1, LIMITER__OUTCOME__OUTCOME_OK)->result,
+                complete(&b, first + i, FIRST, 1, LIMITER__OUTCOME__OUTCOME_OK)->result,
                 LIMITER__REPORT_RESULT__REPORT_RESULT_APPLIED);
         }
     }
@@ -341,7 +343,7 @@ task_test_real(a_session_that_does_not_read_holds_up_itself_alone)
         assert_status_ok(task_sleep_ms(500));
     } while (flood->sent != before);
     assert_true(flood->sent < FLOOD);
-    assert_true(granted(acquire(&b, 1000, "sonnet-4.6", "")));
+    assert_true(granted(acquire(&b, 1000, FIRST, "")));
     for (size_t i = 0; i < FLOOD; i++) {
         CLEANUP(arena_drop) struct arena *arena = arena_new(4u << 20);
         void *message;

@@ -8,10 +8,11 @@
 #include "net/rpc_server.h"
 #include "task_test.h"
 
-#define LIMITER  (&limiter__limiter_service__descriptor)
-#define ASKERS   20
-#define WAIT_MS  30000
-#define UNTIL_MS 10000
+#define LIMITER    (&limiter__limiter_service__descriptor)
+#define ASKERS     20
+#define WAIT_MS    30000
+#define SILENCE_MS 2000
+#define UNTIL_MS   10000
 
 /* What the limiter does with a message. */
 struct script {
@@ -131,7 +132,7 @@ static void start(struct world *w) PARKS
     serve(w, "127.0.0.1:0");
     snprintf(w->address, sizeof(w->address), "127.0.0.1:%u", rpc_server_port(w->server));
     w->channel = rpc_channel_new(w->wire, &(struct rpc_channel_options){.targets = w->address});
-    w->link = limiter_link_start(w->channel, span_of(session, sizeof(session)));
+    w->link = limiter_link_start(w->channel, span_of(session, sizeof(session)), SILENCE_MS);
 }
 
 static void stop(struct world *w) PARKS
@@ -385,7 +386,7 @@ task_test_real(the_first_that_is_there_is_asked)
     limiter_link_stop(w.link);
     rpc_channel_free(w.channel);
     w.channel = rpc_channel_new(w.wire, &(struct rpc_channel_options){.targets = targets});
-    w.link = limiter_link_start(w.channel, span_of(session, sizeof(session)));
+    w.link = limiter_link_start(w.channel, span_of(session, sizeof(session)), SILENCE_MS);
     for (int i = 0; i < UNTIL_MS && w.script.items == 0; i++) { /* both connect, in any order */
         ask_one(&w);
     }

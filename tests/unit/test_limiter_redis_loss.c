@@ -1,4 +1,4 @@
-/* Limiters whose Redis fails them: away, slow, silent, emptied, of an earlier time, not fit. */
+/* Limiters whose Redis fails them: away, slow, silent, emptied, of an earlier time. */
 #include "limiter/renew.h"
 #include "limiter/reply.h"
 #include "limiters_bench.h"
@@ -14,13 +14,6 @@ static bool closed(struct limiters *g, size_t i, uint32_t id)
 {
     const Limiter__Verdict *v = limiters_acquire(g, i, id);
     return !granted(v) && v->judged[0]->reasons[0] == LIMITER__REASON__REASON_STATE_LOST;
-}
-
-static const struct redis_reply *command(struct limiters *g, const char *a, const char *b,
-                                         const char *c)
-{
-    const struct span args[] = {span_str(a), span_str(b), span_str(c)};
-    return redis_bench_ask(&g->redis, args, b == NULL ? 1 : c == NULL ? 2 : 3, g->arena);
 }
 
 static double lost_replies(const struct limiters *g, const char *step)
@@ -51,7 +44,7 @@ task_test_real(a_script_that_is_forgotten_is_sent_again)
     prepare(&g);
     limiters_start(&g, 1);
     assert_true(granted(limiters_acquire(&g, 0, 1)));
-    command(&g, "SCRIPT", "FLUSH", NULL);
+    limiters_command(&g, "SCRIPT", "FLUSH", NULL);
     assert_true(granted(limiters_acquire(&g, 0, 2)));
     assert_true(limiters_losses(&g) == 0);
     limiters_stop(&g);
@@ -65,7 +58,7 @@ task_test_real(an_emptied_store_closes_everything_for_a_time)
     assert_true(granted(limiters_acquire(&g, 0, 1)));
     assert_true(granted(limiters_acquire(&g, 1, 2)));
     uint64_t epoch = peek(&g, 0)->epoch;
-    command(&g, "FLUSHALL", NULL, NULL);
+    limiters_command(&g, "FLUSHALL", NULL, NULL);
     assert_true(closed(&g, 0, 3));
     assert_true(closed(&g, 1, 4));
     assert_true(limiters_losses(&g) >= 1);
@@ -81,7 +74,7 @@ task_test_real(an_emptied_store_closes_everything_for_a_time)
 /* All keys as they are, or as they were. */
 static size_t save(struct limiters *g, struct span *keys, struct span *values, size_t most)
 {
-    const struct redis_reply *all = command(g, "KEYS", "*", NULL);
+    const struct redis_reply *all = limiters_command(g, "KEYS", "*", NULL);
     assert_true(all->n_elements <= most);
     for (size_t i = 0; i < all->n_elements; i++) {
         keys[i] = all->elements[i].text;
@@ -93,7 +86,7 @@ static size_t save(struct limiters *g, struct span *keys, struct span *values, s
 static void restore(struct limiters *g, const struct span *keys, const struct span *values,
                     size_t n)
 {
-    command(g, "FLUSHALL", NULL, NULL);
+    limiters_command(g, "FLUSHALL", NULL, NULL);
     for (size_t i = 0; i < n; i++) {
         redis_bench_ask(&g->redis, REDIS_ARGS(SPAN("SET"), keys[i], values[i]), g->arena);
     }
@@ -143,7 +136,7 @@ task_test_real(a_model_that_vanished_is_noticed)
     prepare(&g);
     limiters_start(&g, 1);
     assert_true(granted(limiters_acquire(&g, 0, 1)));
-    command(&g, "DEL", "{lim:main}:s:" MODEL, NULL);
+    limiters_command(&g, "DEL", "{lim:main}:s:" MODEL, NULL);
     assert_true(closed(&g, 0, 2));
     assert_true(limiters_losses(&g) == 1);
     limiters_stop(&g);
@@ -199,7 +192,7 @@ task_test_real(a_renewal_tells_of_grants_that_are_forgotten)
 /* --- away, slow, silent ------------------------------------------------------------------------
  */
 
-static const char *const kept_on_disk[] = {"--appendonly", "yes", NULL};
+static const char *const kept_on_disk[] = {"--appendonly", "yes", "--appendfsync", "always", NULL};
 
 static void remove_log(const struct limiters *g)
 {
@@ -255,7 +248,7 @@ task_test_real(a_server_that_is_paused_grants_each_id_once)
     g.config.lease_ttl = 600000;
     limiters_start(&g, 1);
     assert_true(granted(limiters_acquire(&g, 0, 1)));
-    command(&g, "CLIENT", "PAUSE", "600");
+    limiters_command(&g, "CLIENT", "PAUSE", "600");
     assert_true(granted(limiters_acquire(&g, 0, 2)));
     assert_int_equal(peek(&g, 0)->live_leases, 2);
     assert_true(
@@ -278,7 +271,7 @@ static void be_silent_once(struct limiters *g)
     assert_true(at != SPAN_MISSING);
     text = arena_printf(g->arena, "%.*ssilent()\nreturn {1, ms}\n", (int)at, whole.at);
     redis_script_init(&g->limiters[0]->redis->txn, span_str(text));
-    command(g, "SET", "silent", "1");
+    limiters_command(g, "SET", "silent", "1");
 }
 
 task_test_real(a_reply_that_is_lost_is_found_in_the_suite)
@@ -303,61 +296,6 @@ task_test_real(a_reply_that_is_lost_is_found_in_the_suite)
     limiters_stop(&g);
 }
 
-/* --- servers that are not fit ------------------------------------------------------------------
- */
-
-task_test_real(a_server_that_drops_keys_is_refused)
-{
-    static const char *const dropping[] = {"--maxmemory-policy", "allkeys-lru", NULL};
-    struct limiters g;
-    char error_text[256];
-    prepare(&g);
-    g.redis.server.more = dropping;
-    redis_bench_serve(&g.redis, &g.config);
-    redis_bench_connect(&g.redis);
-    assert_status_ok(limiter_new(&g.config, clock_boot_ms, error_text, &g.limiters[0]));
-    g.n = 1;
-    struct status s = home_redis_first(g.limiters[0]->redis);
-    assert_status(s, REASON_CONFIG_INVALID);
-    assert_non_null(strstr(s.detail, "noeviction"));
-    struct ask *ask = limiters_ask(g.limiters[0], 1, g.arena);
-    assert_status(home_decide(g.limiters[0], ask), REASON_STORE_FAILED);
-    limiters_stop(&g);
-}
-
-task_test_real(what_a_newer_program_wrote_is_not_touched)
-{
-    struct limiters g;
-    prepare(&g);
-    limiters_start(&g, 1);
-    assert_true(granted(limiters_acquire(&g, 0, 1)));
-    command(&g, "SET", "{lim:main}:s:suite", "written by a newer program, in its own way");
-    struct ask *ask = limiters_ask(g.limiters[0], 2, g.arena);
-    assert_status(home_decide(g.limiters[0], ask), REASON_STORE_FAILED);
-    assert_true(span_starts(command(&g, "GET", "{lim:main}:s:suite", NULL)->text,
-                            SPAN("written by a newer program")));
-    limiters_stop(&g);
-}
-
-task_test_real(password_and_tls)
-{
-    struct limiters g;
-    struct tls_files files;
-    prepare(&g);
-    tls_files_make(&files);
-    g.redis.server.password = "open sesame";
-    g.redis.server.tls = &files;
-    redis_bench_serve(&g.redis, &g.config);
-    g.config.redis = arena_printf(g.arena, "localhost:%u", g.redis.server.tls_port);
-    g.config.redis_tls = true;
-    g.config.redis_ca = files.ca;
-    g.config.redis_password = (struct secret){"open sesame"};
-    limiters_begin(&g, 1);
-    assert_true(granted(limiters_acquire(&g, 0, 1)));
-    limiters_stop(&g);
-    tls_files_remove(&files);
-}
-
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_script_that_is_forgotten_is_sent_again),
     cmocka_unit_test(an_emptied_store_closes_everything_for_a_time),
@@ -369,9 +307,6 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_server_that_comes_back_without_data_closes_everything),
     cmocka_unit_test(a_server_that_is_paused_grants_each_id_once),
     cmocka_unit_test(a_reply_that_is_lost_is_found_in_the_suite),
-    cmocka_unit_test(a_server_that_drops_keys_is_refused),
-    cmocka_unit_test(what_a_newer_program_wrote_is_not_touched),
-    cmocka_unit_test(password_and_tls),
 };
 
 HARNESS_MAIN(tests)

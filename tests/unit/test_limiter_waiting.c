@@ -374,7 +374,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(tenants_share_by_weight),
     cmocka_unit_test(a_stream_tells_where_it_is_and_how_it_ends),
     cmocka_unit_test(a_grant_that_is_not_accepted_is_taken_back),
-    cmocka_unit_test(changes_of_resources_are_told),
+    ON_BOTH_HOMES(changes_of_resources_are_told),
 };
 
 HARNESS_MAIN(tests)

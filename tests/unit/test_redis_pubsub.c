@@ -7,7 +7,7 @@
 
 #include "base/file.h"
 #include "net/redis.h"
-#include "redis_server.h"
+#include "redis_sentinel.h"
 #include "task_test.h"
 
 #define MESSAGES 10000
@@ -237,59 +237,6 @@ task_test_real(a_channel_that_is_forbidden_is_told)
 /* --- sentinels -----------------------------------------------------------------------------------
  */
 
-struct sentinel {
-    char folder[64];
-    char conf[96];
-    char log[96];
-    struct redis_address address;
-    struct process process;
-};
-
-#define WATCHWORD "watchword"
-
-static void sentinel_start(struct sentinel *sentinel, const struct redis_server *master)
-{
-    CLEANUP(buf_clear) struct buf conf;
-    buf_init(&conf, 4096);
-    *sentinel = (struct sentinel){.address = {"127.0.0.1", redis_server_free_port()}};
-    snprintf(sentinel->folder, sizeof(sentinel->folder), "/tmp/prism-sentinel-XXXXXX");
-    assert_non_null(mkdtemp(sentinel->folder));
-    snprintf(sentinel->conf, sizeof(sentinel->conf), "%s/conf", sentinel->folder);
-    snprintf(sentinel->log, sizeof(sentinel->log), "%s/log", sentinel->folder);
-    buf_addf(&conf,
-             "bind 127.0.0.1\nport %u\ndir %s\nrequirepass " WATCHWORD "\n"
-             "sentinel monitor mine 127.0.0.1 %u 1\n"
-             "sentinel down-after-milliseconds mine 500\n"
-             "sentinel failover-timeout mine 2000\n",
-             (unsigned)sentinel->address.port, sentinel->folder, (unsigned)master->port);
-    assert_null(file_write(sentinel->conf, buf_span(&conf)));
-    process_start(&sentinel->process, REDIS_SERVER,
-                  (const char *const[]){sentinel->conf, "--sentinel", NULL}, NULL, sentinel->log);
-}
-
-static void sentinel_stop(struct sentinel *sentinel)
-{
-    process_kill(&sentinel->process);
-    unlink(sentinel->conf);
-    unlink(sentinel->log);
-    rmdir(sentinel->folder);
-}
-
-/* Asked until it does so: it must know a replica first. */
-static void switch_master(const struct sentinel *sentinel) PARKS
-{
-    struct redis_options options = {.address = sentinel->address, .password = {WATCHWORD}};
-    struct redis *redis = redis_server_client(&options);
-    CLEANUP(arena_drop) struct arena *arena = arena_new(1u << 20);
-    const struct redis_reply *reply;
-    do {
-        assert_status_ok(task_sleep_ms(100));
-        assert_status_ok(redis_command(
-            redis, REDIS_ARGS(SPAN("SENTINEL"), SPAN("FAILOVER"), SPAN("mine")), arena, &reply));
-    } while (reply->type == REDIS_TYPE_ERROR);
-    redis_free(redis);
-}
-
 /* Until the client has come to the server and may write there. */
 static void arrive(struct redis *redis, const struct redis_server *server) PARKS
 {
@@ -318,27 +265,27 @@ task_test_real(the_master_is_found_and_followed)
     snprintf(port, sizeof(port), "%u", (unsigned)first.port);
     second.more = (const char *const[]){"--replicaof", "127.0.0.1", port, NULL};
     redis_server_start(&second);
-    struct sentinel sentinel;
-    sentinel_start(&sentinel, &first);
+    struct redis_sentinel_server sentinel;
+    redis_sentinel_start(&sentinel, &first);
 
     struct redis_address addresses[] = {{"127.0.0.1", redis_server_free_port()}, sentinel.address};
     struct redis_sentinels sentinels = {.addresses = addresses,
                                         .n_addresses = ARRAY_LEN(addresses),
-                                        .master = "mine",
-                                        .password = {WATCHWORD}};
+                                        .master = SENTINEL_MASTER,
+                                        .password = {SENTINEL_PASSWORD}};
     struct redis_options options = {.sentinels = &sentinels, .name = "follower"};
     struct redis *redis = redis_server_client(&options);
     arrive(redis, &first);
     assert_int_equal(redis_connection(redis), 1);
 
-    switch_master(&sentinel);
+    redis_sentinel_switch(&sentinel);
     arrive(redis, &second);
     redis_server_kill(&second); /* the first is a replica by now, and the sentinel's only choice */
     arrive(redis, &first);
     assert_status_ok(redis_health(redis));
 
     redis_free(redis);
-    sentinel_stop(&sentinel);
+    redis_sentinel_stop(&sentinel);
     redis_server_stop(&second);
     redis_server_stop(&first);
 }
@@ -347,12 +294,12 @@ task_test_real(sentinels_that_do_not_help_are_told)
 {
     struct redis_server master = {0};
     redis_server_start(&master);
-    struct sentinel sentinel;
-    sentinel_start(&sentinel, &master);
+    struct redis_sentinel_server sentinel;
+    redis_sentinel_start(&sentinel, &master);
     struct redis_address nobody = {"127.0.0.1", redis_server_free_port()};
     struct redis_sentinels unknown = {
         .addresses = &sentinel.address, .n_addresses = 1, .master = "other"};
-    unknown.password.at = WATCHWORD;
+    unknown.password.at = SENTINEL_PASSWORD;
     struct redis_sentinels refused = unknown, absent = unknown;
     refused.password.at = NULL;
     absent.addresses = &nobody;
@@ -372,7 +319,7 @@ task_test_real(sentinels_that_do_not_help_are_told)
         assert_string_equal(status_text(redis_health(redis)), cases[i].detail);
         redis_free(redis);
     }
-    sentinel_stop(&sentinel);
+    redis_sentinel_stop(&sentinel);
     redis_server_stop(&master);
 }
 

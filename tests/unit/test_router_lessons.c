@@ -97,9 +97,38 @@ task_test_real(what_broke_teaches_nothing)
     router_fixture_stop(&f);
 }
 
+/* What cannot count is asked once, what has trouble is asked again; calls go on as estimated. */
+task_test_real(a_call_goes_on_without_a_count)
+{
+    static const char cannot[] = "The provided model doesn't support counting tokens.";
+    static const struct {
+        struct fake_reply count;
+        size_t requests; /* of two calls */
+    } cases[] = {
+        {{.status = 400, .exception = "ValidationException", .message = cannot}, 3},
+        {{.status = 429, .exception = "ThrottlingException", .message = "x"}, 4},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct router_fixture f;
+        router_fixture_start(&f);
+        f.config.count_tokens = true;
+        const struct fake_reply hello = {.events = answer(&f, 20, 0)};
+        const struct fake_reply replies[] = {
+            cases[i].count, hello, cases[i].requests == 4 ? cases[i].count : hello, hello};
+        f.bedrock.replies = replies;
+        f.bedrock.n_replies = ARRAY_LEN(replies);
+        assert_status_ok(router_fixture_generate(&f));
+        assert_status_ok(router_fixture_generate(&f));
+        assert_int_equal(f.bedrock.requests, cases[i].requests);
+        assert_int_equal(f.completed->metadata->n_attempts, 1);
+        router_fixture_stop(&f);
+    }
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(an_estimate_becomes_what_the_model_counts),
     cmocka_unit_test(what_broke_teaches_nothing),
+    cmocka_unit_test(a_call_goes_on_without_a_count),
 };
 
 HARNESS_MAIN(tests)

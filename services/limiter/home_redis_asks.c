@@ -1,0 +1,114 @@
+/* The asks of a step: who joins, and how they end. */
+#include "limiter/home_redis.h"
+
+#define RETRY_MS 1000
+
+static void end(struct ask *ask, struct status s)
+{
+    ask->status = s;
+    op_done(&ask->decided, STATUS_SUCCESS);
+}
+
+static void leave(struct home_redis *home, struct ask *ask)
+{
+    list_remove(&ask->link);
+    home->step.n_asks--;
+}
+
+void home_redis_answer(struct home_redis *home, struct ask *ask)
+{
+    leave(home, ask);
+    ask->now_ms = home->step.now_ms;
+    ask->waited_ms = home->limiter->clock_ms() - ask->asked_ms;
+    ask->answer(home->limiter, ask);
+    end(ask, STATUS_SUCCESS);
+}
+
+void home_redis_answer_all(struct home_redis *home)
+{
+    METRIC_ADD(home->limiter->metrics.store_decisions_total, (double)home->step.n_asks);
+    LIST_EACH (it, &home->step.asks) {
+        home_redis_answer(home, CONTAINER_OF(it, struct ask, link));
+    }
+}
+
+static struct status cannot(struct ask *ask, struct status why)
+{
+    return status_retry(REASON_STORE_FAILED, RETRY_MS,
+                        arena_printf(ask->arena, "nothing can be decided: %s", status_text(why)));
+}
+
+void home_redis_fail_all(struct list *asks, struct status why)
+{
+    struct list *first;
+    while ((first = list_pop_front(asks)) != NULL) {
+        struct ask *ask = CONTAINER_OF(first, struct ask, link);
+        end(ask, cannot(ask, why));
+    }
+}
+
+void home_redis_fail_step(struct home_redis *home, struct status why)
+{
+    home_redis_fail_all(&home->step.asks, why);
+    home->step.n_asks = 0;
+}
+
+bool home_redis_fail_late(struct home_redis *home, struct status why)
+{
+    uint64_t now_ms = home->limiter->clock_ms();
+    size_t before = home->step.n_asks;
+    LIST_EACH (it, &home->step.asks) {
+        struct ask *ask = CONTAINER_OF(it, struct ask, link);
+        if (ask->asked_ms + BUDGET_MS <= now_ms) {
+            leave(home, ask);
+            end(ask, cannot(ask, why));
+        }
+    }
+    return home->step.n_asks < before;
+}
+
+/* --- gathering ---------------------------------------------------------------------------------
+ */
+
+/* Into the step, if there is room for what it touches. False: the step is full. */
+static bool join(struct home_redis *home, struct ask *ask, struct list *back)
+{
+    struct step *step = &home->step;
+    struct status s = ask->find(home->limiter, ask, step->n_asks == 0);
+    bool full = status_ok(s) ? !home_redis_name(home, ask, true) : s.reason == REASON_OVERLOADED;
+    if (full && step->n_asks > 0) {
+        list_push_front(back, &ask->link);
+        return false;
+    }
+    if (!status_ok(s)) {
+        end(ask, s);
+        return true;
+    }
+    list_push_back(&step->asks, &ask->link);
+    step->n_asks++;
+    return true;
+}
+
+void home_redis_gather(struct home_redis *home)
+{
+    struct step *step = &home->step;
+    struct list *first, again;
+    bool room = true;
+    list_init(&again);
+    while ((first = list_pop_front(&step->asks)) != NULL) {
+        list_push_back(&again, first);
+    }
+    step->n_asks = 0;
+    home_redis_name_none(home);
+    while (room && (first = list_pop_front(&again)) != NULL) {
+        room = join(home, CONTAINER_OF(first, struct ask, link), &again);
+    }
+    while ((first = again.prev) != &again) { /* they have become too many */
+        list_remove(first);
+        list_push_front(&home->queue, first);
+    }
+    while (room && !step->checked && step->n_asks < STEP_ASKS &&
+           (first = list_pop_front(&home->queue)) != NULL) {
+        room = join(home, CONTAINER_OF(first, struct ask, link), &home->queue);
+    }
+}

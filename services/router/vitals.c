@@ -1,0 +1,241 @@
+#include "router/vitals.h"
+
+#include <stdlib.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/map.h"
+#include "router/router.h"
+
+#define ENTRIES_MOST  2048 /* of all catalogues there have been */
+#define OUTCOMES_KEPT 16
+#define NOTE_MOST     256
+#define WOBBLE_MS     1500 /* ends of states are told as what is left, and that takes its time */
+
+struct outcome {
+    uint64_t at_wall_ms;
+    uint64_t duration_ms;
+    enum reason reason;
+    uint32_t http_status;
+    bool check;
+};
+
+struct entry {
+    struct outcome outcomes[OUTCOMES_KEPT]; /* a ring */
+    uint64_t n_outcomes;                    /* ever */
+    bool down;
+    uint64_t used_ms; /* loop time */
+    uint64_t version;
+    Router__Model__State state;
+    uint64_t until_wall_ms; /* 0: not by itself */
+    char note[NOTE_MOST + 1];
+};
+
+struct vitals {
+    struct loop *loop;
+    uint64_t begin_ms;
+    uint64_t catalogues;
+    struct map *entries; /* resource -> struct entry */
+    struct list watchers;
+};
+
+struct vitals *vitals_new(struct loop *loop)
+{
+    struct vitals *vitals = ALLOC(struct vitals);
+    vitals->loop = loop;
+    vitals->begin_ms = loop_now_ms(loop);
+    vitals->entries = map_new();
+    list_init(&vitals->watchers);
+    return vitals;
+}
+
+void vitals_free(struct vitals *vitals)
+{
+    if (vitals == NULL) {
+        return;
+    }
+    for (struct map_entry *e = map_first(vitals->entries); e != NULL; e = map_next(e)) {
+        free(map_value(e));
+    }
+    map_free(vitals->entries);
+    free(vitals);
+}
+
+static struct entry *find(const struct vitals *vitals, const char *resource)
+{
+    return vitals != NULL ? map_get(vitals->entries, span_str(resource)) : NULL;
+}
+
+static struct entry *find_or_add(struct vitals *vitals, const char *resource)
+{
+    struct entry *entry = find(vitals, resource);
+    if (vitals != NULL && entry == NULL && map_count(vitals->entries) < ENTRIES_MOST) {
+        entry = ALLOC(struct entry);
+        entry->used_ms = vitals->begin_ms;
+        map_set(vitals->entries, span_str(resource), entry);
+    }
+    return entry;
+}
+
+static void changed(struct vitals *vitals, struct entry *entry)
+{
+    entry->version++;
+    vitals_wake(vitals);
+}
+
+/* --- requests --------------------------------------------------------------------------------- */
+
+/* What is the caller's fault, or a quota's, says nothing of whether the model works. */
+static bool says_down(enum reason reason)
+{
+    enum reason_class class = reason_class(reason);
+    return class == CLASS_SKIP_TIER || (class == CLASS_TRY_NEXT_TIER && !plan_throttled(reason));
+}
+
+void vitals_note(struct router *router, const struct attempt *attempt, bool check)
+{
+    const struct candidate *candidate = attempt->candidate;
+    bool good = attempt->reason == REASON_NONE, bad = says_down(attempt->reason);
+    struct entry *entry = find_or_add(router->vitals, candidate->resource);
+    if (entry == NULL || (!good && !bad && !attempt->dispatched)) {
+        return;
+    }
+    entry->used_ms = loop_now_ms(router->vitals->loop);
+    entry->outcomes[entry->n_outcomes++ % OUTCOMES_KEPT] = (struct outcome){
+        .at_wall_ms = clock_wall_ms(),
+        .duration_ms = attempt->duration_ms,
+        .reason = attempt->reason,
+        .http_status = attempt->http_status,
+        .check = check,
+    };
+    if (!good && !bad) {
+        return;
+    }
+    METRIC_SET(router->metrics.model_up, good, candidate->model->name, candidate->region);
+    if (entry->down != bad || entry->n_outcomes == 1) {
+        entry->down = bad;
+        changed(router->vitals, entry);
+    }
+}
+
+bool vitals_idle(const struct vitals *vitals, const char *resource, uint64_t idle_ms)
+{
+    const struct entry *entry = find(vitals, resource);
+    uint64_t used_ms = entry != NULL ? entry->used_ms : vitals->begin_ms;
+    return loop_now_ms(vitals->loop) >= used_ms + idle_ms;
+}
+
+static Google__Protobuf__Timestamp *timestamp(uint64_t wall_ms, struct arena *arena)
+{
+    Google__Protobuf__Timestamp *out = ARENA_NEW(arena, Google__Protobuf__Timestamp);
+    google__protobuf__timestamp__init(out);
+    out->seconds = (int64_t)(wall_ms / 1000);
+    out->nanos = (int32_t)(wall_ms % 1000) * 1000000;
+    return out;
+}
+
+void vitals_put_history(const struct vitals *vitals, Router__ModelRegion *region,
+                        struct arena *arena)
+{
+    const struct entry *entry = find(vitals, region->resource);
+    if (entry == NULL) {
+        return;
+    }
+    size_t n = entry->n_outcomes < OUTCOMES_KEPT ? (size_t)entry->n_outcomes : OUTCOMES_KEPT;
+    region->down = entry->down;
+    region->history = ARENA_ARRAY(arena, Router__ModelOutcome *, n);
+    for (size_t back = 1; back <= n; back++) {
+        const struct outcome *from = &entry->outcomes[(entry->n_outcomes - back) % OUTCOMES_KEPT];
+        Router__ModelOutcome *out = ARENA_NEW(arena, Router__ModelOutcome);
+        router__model_outcome__init(out);
+        out->end_time = timestamp(from->at_wall_ms, arena);
+        out->reason = arena_string(
+            arena, span_str(from->reason == REASON_NONE ? "" : reason_name(from->reason)));
+        out->http_status = from->http_status;
+        out->duration_ms = from->duration_ms;
+        out->check = from->check;
+        region->history[region->n_history++] = out;
+    }
+}
+
+/* --- the limiter's word ----------------------------------------------------------------------- */
+
+void vitals_take_state(struct vitals *vitals, const Router__ModelRegion *region)
+{
+    struct entry *entry = find_or_add(vitals, region->resource);
+    if (entry == NULL) {
+        return;
+    }
+    const Google__Protobuf__Timestamp *until = region->state_until;
+    uint64_t until_ms =
+        until != NULL ? (uint64_t)until->seconds * 1000 + (uint64_t)until->nanos / 1000000 : 0;
+    uint64_t apart = until_ms > entry->until_wall_ms ? until_ms - entry->until_wall_ms
+                                                     : entry->until_wall_ms - until_ms;
+    struct span note = span_first(span_str(region->state_reason), NOTE_MOST);
+    bool news =
+        entry->state != region->state || apart > WOBBLE_MS || !span_eq(note, span_str(entry->note));
+    if (news) {
+        entry->state = region->state;
+        entry->until_wall_ms = until_ms;
+        memcpy(entry->note, note.at, note.len);
+        entry->note[note.len] = '\0';
+        changed(vitals, entry);
+    }
+}
+
+void vitals_put_state(const struct vitals *vitals, Router__ModelRegion *region, struct arena *arena)
+{
+    const struct entry *entry = find(vitals, region->resource);
+    if (entry == NULL || region->state == ROUTER__MODEL__STATE__STATE_GONE) {
+        return;
+    }
+    region->state = entry->state;
+    region->state_reason = arena_string(arena, span_str(entry->note));
+    if (entry->until_wall_ms > 0) {
+        region->state_until = timestamp(entry->until_wall_ms, arena);
+    }
+}
+
+/* --- who watches ------------------------------------------------------------------------------ */
+
+uint64_t vitals_version(const struct vitals *vitals, const struct catalogue *catalogue,
+                        const struct catalogue_model *model)
+{
+    uint64_t version = 1 + (vitals->catalogues << 40);
+    for (size_t i = 0; i < catalogue->n_targets; i++) {
+        const struct catalogue_target *target = &catalogue->targets[i];
+        if (strcmp(target->model.name, model->name) == 0) {
+            const struct entry *entry = find(vitals, target->name);
+            version += entry != NULL ? entry->version : 0;
+        }
+    }
+    return version;
+}
+
+void vitals_new_catalogue(struct vitals *vitals)
+{
+    vitals->catalogues++;
+    vitals_wake(vitals);
+}
+
+void vitals_watch(struct vitals *vitals, struct vitals_watcher *watcher)
+{
+    list_push_back(&vitals->watchers, &watcher->link);
+}
+
+void vitals_unwatch(struct vitals_watcher *watcher)
+{
+    list_remove(&watcher->link);
+}
+
+bool vitals_watched(const struct vitals *vitals)
+{
+    return !list_empty(&vitals->watchers);
+}
+
+void vitals_wake(struct vitals *vitals)
+{
+    LIST_EACH (it, &vitals->watchers) {
+        bell_ring(&CONTAINER_OF(it, struct vitals_watcher, link)->news);
+    }
+}
