@@ -227,9 +227,9 @@ void engine_resource_forget(struct engine_resource *resource, const struct engin
  * counted had run out: keeps limits, health, and its numbers, so that none comes again. */
 void engine_resource_shed(struct engine_resource *resource);
 
-/* Takes the batch: orders, reports and renewals first, then who waits in queue (NULL: nobody can),
- * then the acquires, each in their order. What was written has the step's stamp, which is new with
- * every step. Returns the authority's present: now_ms, or later if a resource has seen later. */
+/* Orders, reports and renewals come first, then who waits in queue (NULL: nobody can), then the
+ * acquires. stamp is new with every step. Returns the present: later if a resource has seen later.
+ */
 uint64_t engine_step(const struct engine_rules *rules, uint64_t now_ms, uint64_t stamp,
                      struct engine_event *events, size_t n_events, struct engine_queue *queue);
 

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "limiter/home_redis.h"
+#include "limiter/stream.h"
 
 #define FRESH_MS    1000  /* of a copy that may refuse by itself */
 #define COMPARE_MS  1000  /* the suite, when nobody asks */
@@ -298,4 +299,5 @@ void home_redis_step(struct home_redis *home)
         again = try_once(home);
     }
     drop_records(home);
+    stream_changed(home->limiter);
 }
