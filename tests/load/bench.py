@@ -5,8 +5,8 @@
 
 A decision is an Acquire or a Complete, each over a model, a tenant's pool and the suite's, at limits
 that never refuse. The limiter has one core, the generator (prismctl bench) and redis-server the other.
-Callers share one connection; redis-server writes no file. Beside them stand figures of others, taken
-on a machine of this class.
+Callers share one connection, with Attach one stream; redis-server writes no file. Beside them stand
+figures of others, taken on a machine of this class.
 """
 import os
 import re
@@ -57,30 +57,34 @@ def threads(pid):
     return used
 
 
-def generator(world, limiter, kind, callers, rate=0):
+def generator(world, limiter, kind, callers, rate=0, attach=0):
     command = [os.path.join(BIN, 'prismctl'), '-o', 'text', '--limiter', limiter.address,
                '--processes', f'limiter={limiter.popen.pid}', '--warmup', '300ms', '--duration', SPAN,
-               '--callers', str(callers), '--rate', str(rate), 'bench', kind]
+               '--callers', str(callers), '--rate', str(rate), '--attach', str(attach),
+               'bench', kind]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                             env=world.environment,
                             preexec_fn=lambda: os.sched_setaffinity(0, {1 % os.cpu_count()}))
 
 
 def members_of(popen):
-    """What prismctl bench has measured."""
+    """What prismctl bench has measured; calls that failed are its member `errors`."""
     text = popen.communicate()[0]
-    if popen.returncode != 0:
+    members = {key: float(value) for key, value in
+               (line.split(' ', 1) for line in text.splitlines() if ' ' in line)
+               if re.fullmatch(r'[-0-9.e+]+', value)}
+    if popen.returncode != 0 and not members.get('errors'):
         raise RuntimeError(f'{" ".join(popen.args)}: {text}')
-    return {key: float(value) for key, value in
-            (line.split(' ', 1) for line in text.splitlines() if ' ' in line)
-            if re.fullmatch(r'[-0-9.e+]+', value)}
+    return members
 
 
-def bench(world, kind, callers, rate=0):
+def bench(world, kind, callers, rate=0, attach=0):
     """One run, and how the limiter's CPU time fell to its threads."""
     limiter = world.limiters[0]
     before = threads(limiter.popen.pid)
-    members = members_of(generator(world, limiter, kind, callers, rate))
+    members = members_of(generator(world, limiter, kind, callers, rate, attach))
+    if members.get('errors'):
+        raise RuntimeError(f"{members['errors']:.0f} calls of {kind} failed")
     after = threads(limiter.popen.pid)
     spent = {name: after[name] - before.get(name, 0) for name in after}
     whole = sum(spent.values()) or 1
@@ -110,6 +114,7 @@ def together(world, callers):
     after = decided(world) - before
     more_calls, more_usec = scripts_run(world)
     return {'decisions': 2 * sum(members['per_second'] for members in found),
+            'errors': sum(members['errors'] for members in found),
             'p50_us': max(members['p50_us'] for members in found),
             'p99_us': max(members['p99_us'] for members in found),
             'trips': (more_calls - calls) / after, 'redis': (more_usec - usec) / after}
@@ -149,6 +154,8 @@ def home(world):
     for callers in CALLERS:
         found['echo', callers] = derive(bench(world, 'echo', callers), 1)
         found['limiter', callers] = derive(bench(world, 'limiter', callers), 2)
+    for callers in CALLERS[1:]:
+        found['attach', callers] = derive(bench(world, 'limiter', callers, attach=1), 2)
     found['echo', 'rate'] = derive(bench(world, 'echo', 64, RATE), 1)
     found['limiter', 'rate'] = derive(bench(world, 'limiter', 64, RATE / 2), 2)
     return found
@@ -159,7 +166,7 @@ def table(title, rounds, engine):
     print('| in flight | decisions/s | p50 ms | p99 ms of Acquire + Complete | CPU µs a decision: '
           'gRPC\'s threads + loop, an empty call + the limiter (engine) |')
     print('|--:|--:|--:|--:|---|')
-    for point, name in [(n, str(n)) for n in CALLERS] + [('rate', f'{RATE}/s, open loop')]:
+    for point, name in [*((n, str(n)) for n in CALLERS), ('rate', f'{RATE}/s, open loop')]:
         these = [found['limiter', point] for found in rounds]
         empty = [found['echo', point] for found in rounds]
         own = max(0.0, median(these, 'loop') - median(empty, 'loop'))
@@ -167,6 +174,12 @@ def table(title, rounds, engine):
               f"{spread(these, 'p50_us', 1000)} | {spread(these, 'p99_us', 1000)} | "
               f"{median(these, 'cpu'):.0f}: {median(these, 'grpc'):.0f} + "
               f"{median(empty, 'loop'):.0f} + {own:.0f} ({engine / 1000:.2f}) |")
+    for n in CALLERS[1:]:
+        these = [found['attach', n] for found in rounds]
+        print(f"| {n}, Attach | {spread(these, 'decisions', form='{:.0f}')} | "
+              f"{spread(these, 'p50_us', 1000)} | {spread(these, 'p99_us', 1000)} | "
+              f"{median(these, 'cpu'):.0f}: {median(these, 'grpc'):.0f} + "
+              f"{median(these, 'loop'):.0f} of the loop |")
 
 
 def ratio(homes):
@@ -179,7 +192,12 @@ def ratio(homes):
                        for n in (8, 64))
         cpu = median([found['limiter', 64] for found in rounds], 'cpu')
         best[name] = (eight, many)
+        attached = [median([found['attach', n] for found in rounds], 'decisions') / 1000
+                    for n in (8, 64)]
+        stream = median([found['attach', 64] for found in rounds], 'cpu')
         print(f'| prism-limiter, {name}, 3 resources | {eight:.1f} | {many:.1f} | | | {cpu:.0f} |')
+        print(f'| the same over Attach, as routers ask | {attached[0]:.1f} | {attached[1]:.1f} | | | '
+              f'{stream:.0f} |')
     for name, eight, many, one, spent in OTHERS:
         print(f'| {name}, 1 counter | | {one} | {eight} | {many} | {spent} |')
     _, eight, _, one, _ = OTHERS[0]
@@ -212,8 +230,8 @@ def groups(rounds):
     """One to three limiters on one redis-server."""
     print('\n**Limiters on one redis-server**\n')
     print('| limiters | in flight, all together | decisions/s | p50 ms | p99 ms of Acquire + Complete, '
-          'worst limiter | script calls a decision | µs of Redis a decision |')
-    print('|--:|--:|--:|--:|--:|--:|--:|')
+          'worst limiter | script calls a decision | µs of Redis a decision | calls that failed |')
+    print('|--:|--:|--:|--:|--:|--:|--:|--:|')
     for n in (1, 2, 3):
         with start(limiters=n, redis=True) as world:
             found = [{callers: together(world, callers) for callers in CALLERS if callers >= n}
@@ -222,7 +240,8 @@ def groups(rounds):
             these = [each[callers] for each in found]
             print(f"| {n} | {callers} | {spread(these, 'decisions', form='{:.0f}')} | "
                   f"{spread(these, 'p50_us', 1000)} | {spread(these, 'p99_us', 1000)} | "
-                  f"{median(these, 'trips'):.2f} | {median(these, 'redis'):.1f} |")
+                  f"{median(these, 'trips'):.2f} | {median(these, 'redis'):.1f} | "
+                  f"{sum(each['errors'] for each in these):.0f} |", flush=True)
 
 
 def main(arguments):

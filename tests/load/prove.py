@@ -11,6 +11,7 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import tokens  # noqa: E402
 import trouble  # noqa: E402
+import waiting  # noqa: E402
 import window  # noqa: E402
 
 PROOFS = {
@@ -26,6 +27,8 @@ PROOFS = {
     'leaks': trouble.leaks,
     'probe': trouble.probe,
     'tokens-sliding': lambda name: tokens.prove(name, 'sliding_minute'),
+    'eta': waiting.eta,
+    'shares': waiting.shares,
     'tokens-continuous': lambda name: tokens.prove(name, 'continuous'),
 }
 

@@ -30,9 +30,10 @@ def offer(world, cycles, wait=None, **words):
     return flood, seconds
 
 
-def prove(name, scale, cycles, disturb=None, least=0.98, **options):
+def prove(name, scale, cycles, disturb=None, least=0.98, answered=0.8, **options):
     """disturb(world) happens in the middle and returns the times between which nobody could be
-    admitted."""
+    admitted. A call that is admitted too late for its caller's deadline is of no use: answered is
+    the share of those that are."""
     verdict = Verdict(name)
     with World(scale=scale, **options) as world:
         flood, seconds = offer(world, cycles)
@@ -45,9 +46,10 @@ def prove(name, scale, cycles, disturb=None, least=0.98, **options):
         world.settle()
         calls = judge(verdict, world, begin + seconds, outages, least)
         served = sum(1 for call in said if call['reason'] == '')
-        verdict.say(f'{len(said)} calls offered to {len(world.routers)} routers, {served} answered, '
-                    f'{len(calls)} arrived at the provider'
-                    + ''.join(f', away for {b - a:.2f} s' for a, b in outages))
+        verdict.say(f'{len(said)} calls offered to {len(world.routers)} routers, {len(calls)} arrived at '
+                    'the provider' + ''.join(f', away for {b - a:.2f} s' for a, b in outages))
+        verdict.must('whole answers, of those that arrived', 100 * served / max(1, len(calls)),
+                     served >= answered * len(calls), f'at least {100 * answered:g} %', '{:.1f} %')
         world.failed |= not verdict.ok
     return verdict
 
