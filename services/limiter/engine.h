@@ -8,8 +8,6 @@
 #ifndef PRISM_LIMITER_ENGINE_H
 #define PRISM_LIMITER_ENGINE_H
 
-#include <stddef.h>
-
 #include "base/check.h"
 #include "base/span.h"
 #include "limiter/engine_state.h"
@@ -193,8 +191,8 @@ struct engine_order {
     enum engine_order_kind kind;
     struct engine_resource *resource;
     struct engine_resource *suite;
-    struct engine_limits limits; /* LIMIT: the base of the cooldown stays; ADOPT */
-    bool reopen;                 /* ADOPT: it is another model now, which is not GONE */
+    struct engine_limits limits; /* LIMIT, whose base of the cooldown stays, and ADOPT */
+    bool reopen;                 /* ADOPT: another model now, which is not GONE */
     struct span note;            /* CLOSE: at most ENGINE_NOTE_MOST */
     bool force;                  /* REOPEN: ends the closure after a loss too */
     enum engine_loss loss;       /* LOSE */
@@ -217,8 +215,7 @@ void engine_resource_init(struct engine_resource *resource, struct span name, ui
                           enum engine_kind kind, const struct engine_limits *limits,
                           const struct engine_rules *rules);
 
-/* A resource of an earlier process: limits that are older than its own change nothing. Also takes
- * in rules that have changed. */
+/* Takes in rules that have changed, and limits unless they are older than its own. */
 void engine_resource_adopt(struct engine_resource *resource, const struct engine_limits *limits,
                            const struct engine_rules *rules, uint64_t now_ms,
                            struct engine_window *scratch);

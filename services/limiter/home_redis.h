@@ -120,6 +120,8 @@ struct home_redis {
     uint64_t miss_ms;
     uint64_t pause_us; /* owed */
     uint64_t busy_said_ms;
+    uint64_t watched_stamp; /* of the suite, when all was read for who watches */
+    uint64_t watched_ms;
     struct {
         uint32_t limiter;
         uint64_t heard_ms;

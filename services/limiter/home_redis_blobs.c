@@ -24,8 +24,10 @@ static void renew_resource(const struct home_redis *home, struct engine_resource
     char name[ENGINE_NAME_MOST + 1];
     memcpy(name, resource->name, sizeof(name));
     limiter_limits(home->limiter, resource, &limits);
+    bool retired = resource->health.retired;
     engine_resource_init(resource, span_str(name), resource->hash, resource->kind, &limits,
                          &home->limiter->policy->rules);
+    resource->health.retired = retired;
 }
 
 static void adopt_limits(struct home_redis *home, struct engine_resource *resource)
@@ -133,6 +135,7 @@ static struct status take_resource(struct home_redis *home, struct engine_resour
         return status_of(REASON_STORE_CORRUPT, "a resource in Redis is not one this program reads");
     }
     const struct engine_header *header = &home->scratch->header;
+    home->scratch->health.retired = resource->health.retired; /* that is the catalogue's to say */
     *resource = *home->scratch;
     if (header->epoch != suite->header.epoch) {
         engine_resource_shed(resource);

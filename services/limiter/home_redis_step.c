@@ -137,7 +137,8 @@ static bool go_on(struct home_redis *home, struct status why)
         return false;
     }
     const struct ask *oldest = CONTAINER_OF(home->step.asks.next, struct ask, link);
-    uint64_t left_ms = oldest->asked_ms + BUDGET_MS - home->limiter->clock_ms();
+    uint64_t until_ms = oldest->asked_ms + BUDGET_MS, now_ms = home->limiter->clock_ms();
+    uint64_t left_ms = until_ms > now_ms ? until_ms - now_ms : 0;
     struct status s = redis_wait_ready(home->redis, loop_now_ms(home->loop) + left_ms);
     if (status_ok(s)) {
         s = task_sleep_ms(UNTAKEN_MS);
@@ -277,7 +278,9 @@ void home_redis_step(struct home_redis *home)
     struct step *step = &home->step;
     uint64_t now_ms = loop_now_ms(home->loop);
     if (home->misses >= MISSES_MOST && now_ms < home->miss_ms + REST_MS) {
-        home_redis_fail_all(&home->queue, redis_health(home->redis));
+        struct status why = redis_health(home->redis);
+        home_redis_fail_all(&home->queue,
+                            status_ok(why) ? status_of(REASON_STORE_FAILED, home->why_text) : why);
         return;
     }
     struct status fit = home_redis_check(home);
@@ -290,7 +293,7 @@ void home_redis_step(struct home_redis *home)
     step->checked = false;
     home->why_text[0] = '\0';
     bool again = true;
-    while (again) {
+    while (again && (step->n_asks > 0 || !home->stopping)) {
         home_redis_gather(home);
         again = try_once(home);
     }

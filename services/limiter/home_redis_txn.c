@@ -8,8 +8,10 @@
 #include "codec/text.h"
 #include "limiter/home_redis.h"
 #include "limiter/pack.h"
+#include "limiter/stream.h"
 
-#define REPLY_MOST (4u << 20)
+/* All that a step sends, and all that may come back. */
+#define TRIP_MOST (2u * STEP_KEYS * (PACK_RESOURCE_MOST + 1024u))
 
 /* --- naming ------------------------------------------------------------------------------------
  */
@@ -218,6 +220,7 @@ static enum trip taken(struct home_redis *home, const struct redis_reply *reply,
     home->trip_us = us;
     home->misses = 0;
     limiter_set_ready(home->limiter, true, "");
+    stream_changed(home->limiter);
     if (reply->elements[0].integer == 1) {
         note(home, home->step.n_asks > 0 ? "kept" : "idle", us);
         home_redis_kept(home);
@@ -236,7 +239,7 @@ static enum trip taken(struct home_redis *home, const struct redis_reply *reply,
 enum trip home_redis_send(struct home_redis *home, bool reading, struct status *why)
 {
     const struct step *step = &home->step;
-    CLEANUP(arena_drop) struct arena *arena = arena_new(REPLY_MOST);
+    CLEANUP(arena_drop) struct arena *arena = arena_new(TRIP_MOST);
     struct span *keys = ARENA_ARRAY(arena, struct span, step->n_keys);
     struct span *args = ARENA_ARRAY(arena, struct span, 1 + 3 * step->n_keys);
     args[0] = number(step->now_ms, arena);

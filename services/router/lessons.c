@@ -134,10 +134,13 @@ void lessons_ask(struct router *router, struct plan *plan)
 {
     const struct candidate *first = &plan->candidates[0];
     const char *model_id = base_id(first->model->model_id);
-    struct lesson *lesson = find_or_add(router->lessons, first->model);
     uint64_t counted = 0, estimated = first->tokens.input;
-    if (!router->config->count_tokens || model_id == NULL || lesson == NULL ||
-        lesson->cannot_count || estimated == 0) {
+    if (!router->config->count_tokens || router->lessons == NULL || model_id == NULL ||
+        estimated == 0) {
+        return;
+    }
+    struct lesson *lesson = find_or_add(router->lessons, first->model);
+    if (lesson == NULL || lesson->cannot_count) {
         return;
     }
     struct status s = ask(router, plan, model_id, &counted);

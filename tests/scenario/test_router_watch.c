@@ -128,6 +128,9 @@ task_test_real(who_watches_is_told_the_present_and_then_what_changes)
     assert_true(s.retry_after_ms > 0);
     watch_stop(&one);
     watch_stop(&all);
+    assert_true(process_wait(&suite->processes[SUITE_ROUTER], SUITE_WAIT_MS));
+    assert_int_equal(suite->processes[SUITE_ROUTER].code, 0);
+    suite_start_again(suite, SUITE_ROUTER);
     suite_stop(suite);
 }
 

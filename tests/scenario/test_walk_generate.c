@@ -90,11 +90,14 @@ static void walk(struct world *w, const char *faults, size_t n_callers) PARKS
     const char *method = w->once ? "GenerateOnce" : "Generate";
     struct fault_walk handler = {method, {method}, run, judge, w};
     struct fault_walk behind = {method, {method, "report"}, run, judge, w};
+    struct fault_walk reports = {method, {"report"}, run, judge, w};
     w->faults = faults;
     w->n_callers = n_callers;
     w->good = 0;
     w->failed += fault_walk_fail(&behind);
-    w->failed += fault_walk_lose(&behind);
+    /* Who waits for the only slot, another's or that of his last attempt, receives a stream: of the
+     * limiter's queue. */
+    w->failed += fault_walk_lose(n_callers == 1 && faults[0] == '\0' ? &behind : &reports);
     w->cancelled += fault_walk_cancel(&handler);
     w->dropped += fault_walk_strike(&handler, leave);
     w->dropped += fault_walk_strike(&handler, cut_callers);

@@ -28,7 +28,7 @@ static void ask(void *arg) PARKS
 static void begin(struct bench *b, struct waiter *w, uint32_t id, const char *tenant,
                   Limiter__Priority priority, unsigned *turn)
 {
-    *w = (struct waiter){.bench = b, .request = acquire_of(b, id, "sonnet-4.6", tenant)};
+    *w = (struct waiter){.bench = b, .request = acquire_of(b, id, "sonnet-4.6@us-east-2", tenant)};
     w->request->max_wait_ms = 600000;
     w->request->priority = priority;
     w->turn = turn;
@@ -49,14 +49,14 @@ static size_t depth(struct bench *b)
 static void fill_suite(struct bench *b)
 {
     for (uint32_t i = 0; i < 5; i++) {
-        assert_true(granted(acquire(b, i, "sonnet-4.6", "")));
+        assert_true(granted(acquire(b, i, "sonnet-4.6@us-east-2", "")));
     }
     now_ms += 10000; /* the pacer is out of the way */
 }
 
 static void end_one(struct bench *b, uint32_t id)
 {
-    complete(b, id, "sonnet-4.6", 10, LIMITER__OUTCOME__OUTCOME_OK);
+    complete(b, id, "sonnet-4.6@us-east-2", 10, LIMITER__OUTCOME__OUTCOME_OK);
 }
 
 task_test_real(a_call_waits_until_somebody_ends)
@@ -75,7 +75,7 @@ task_test_real(a_call_waits_until_somebody_ends)
     UNTIL(depth(&b) == 3);
 
     /* Who does not wait is told that others do. */
-    const Limiter__Verdict *v = acquire(&b, 20, "sonnet-4.6", "");
+    const Limiter__Verdict *v = acquire(&b, 20, "sonnet-4.6@us-east-2", "");
     assert_false(granted(v));
     assert_int_equal(v->judged[1]->reasons[v->judged[1]->n_reasons - 1],
                      LIMITER__REASON__REASON_QUEUED_BEHIND);
@@ -109,7 +109,7 @@ task_test_real(a_turn_comes_with_time)
     b.config.suite_requests = 1;
     b.config.suite_window = 1000;
     start(&b);
-    assert_true(granted(acquire(&b, 1, "sonnet-4.6", "")));
+    assert_true(granted(acquire(&b, 1, "sonnet-4.6@us-east-2", "")));
     begin(&b, &w, 2, "", LIMITER__PRIORITY__PRIORITY_NORMAL, &turn);
     UNTIL(depth(&b) == 1);
     now_ms += 1500; /* window and guard */
@@ -168,8 +168,8 @@ task_test_real(who_would_come_too_late_is_told_at_once)
     b.config.suite_concurrency = 0;
     b.config.tenant_waiters = 1;
     start(&b);
-    assert_true(granted(acquire(&b, 1, "sonnet-4.6", "")));
-    Limiter__AcquireRequest *request = acquire_of(&b, 2, "sonnet-4.6", "");
+    assert_true(granted(acquire(&b, 1, "sonnet-4.6@us-east-2", "")));
+    Limiter__AcquireRequest *request = acquire_of(&b, 2, "sonnet-4.6@us-east-2", "");
     request->max_wait_ms = 60000; /* the window takes 60.5 s */
     const Limiter__AcquireResponse *reply = call(&b, "Acquire", request);
     assert_false(granted(reply->verdict));
@@ -195,7 +195,7 @@ task_test_real(nobody_waits_longer_than_it_said)
     prepare(&b);
     start(&b);
     fill_suite(&b);
-    Limiter__AcquireRequest *request = acquire_of(&b, 10, "sonnet-4.6", "");
+    Limiter__AcquireRequest *request = acquire_of(&b, 10, "sonnet-4.6@us-east-2", "");
     request->max_wait_ms = 50;
     const Limiter__AcquireResponse *reply = call(&b, "Acquire", request);
     assert_false(granted(reply->verdict));
@@ -216,7 +216,7 @@ task_test_real(tenants_share_by_weight)
     b.config.suite_requests = 0;
     b.config.suite_tokens = 0;
     start(&b);
-    assert_true(granted(acquire(&b, 1, "sonnet-4.6", "")));
+    assert_true(granted(acquire(&b, 1, "sonnet-4.6@us-east-2", "")));
     for (uint32_t i = 0; i < 40; i++) {
         begin(&b, &w[i], 100 + i, i < 20 ? "small" : "big", LIMITER__PRIORITY__PRIORITY_NORMAL,
               &turn);
@@ -250,7 +250,7 @@ static struct rpc_stream *open_acquire(struct bench *b, uint32_t id)
 {
     Limiter__AcquireStreamRequest request = LIMITER__ACQUIRE_STREAM_REQUEST__INIT;
     struct rpc_stream *stream;
-    request.acquire = acquire_of(b, id, "sonnet-4.6", "");
+    request.acquire = acquire_of(b, id, "sonnet-4.6@us-east-2", "");
     request.acquire->max_wait_ms = 600000;
     assert_status_ok(rpc_open(b->channel, LIMITER, "AcquireStream", &request, &stream));
     return stream;
@@ -269,7 +269,7 @@ static void accept(struct bench *b, uint32_t id, uint64_t fence)
     Limiter__RenewRequest request = LIMITER__RENEW_REQUEST__INIT;
     lease.id = id_of(b, id);
     lease.fence = fence;
-    lease.model = (char *)"sonnet-4.6";
+    lease.model = (char *)"sonnet-4.6@us-east-2";
     request.session = id_of(b, 900);
     request.leases = leases;
     request.n_leases = 1;
@@ -284,9 +284,9 @@ task_test_real(a_stream_tells_where_it_is_and_how_it_ends)
     b.config.suite_concurrency = 0;
     b.config.suite_requests = 2;
     start(&b);
-    assert_true(granted(acquire(&b, 1, "sonnet-4.6", "")));
+    assert_true(granted(acquire(&b, 1, "sonnet-4.6@us-east-2", "")));
     now_ms += 30000; /* the pacer's distance is 30 s */
-    assert_true(granted(acquire(&b, 2, "sonnet-4.6", "")));
+    assert_true(granted(acquire(&b, 2, "sonnet-4.6@us-east-2", "")));
     struct rpc_stream *first = open_acquire(&b, 10);
     const Limiter__AcquireStreamResponse *r = next(&b, first);
     assert_int_equal(r->event_case, LIMITER__ACQUIRE_STREAM_RESPONSE__EVENT_QUEUED);
@@ -300,7 +300,7 @@ task_test_real(a_stream_tells_where_it_is_and_how_it_ends)
     assert_int_equal(r->queued->eta_ms, 60500);
 
     now_ms += 30500;
-    acquire(&b, 20, "sonnet-4.6", ""); /* whoever comes finds that it is time */
+    acquire(&b, 20, "sonnet-4.6@us-east-2", ""); /* whoever comes finds that it is time */
     r = next(&b, first);
     assert_int_equal(r->event_case, LIMITER__ACQUIRE_STREAM_RESPONSE__EVENT_VERDICT);
     assert_true(granted(r->verdict));
@@ -340,7 +340,7 @@ task_test_real(changes_of_resources_are_told)
     prepare(&b);
     start(&b);
     Limiter__WatchResourcesRequest request = LIMITER__WATCH_RESOURCES_REQUEST__INIT;
-    char *names[] = {(char *)"sonnet-4.6", (char *)"suite"};
+    char *names[] = {(char *)"sonnet-4.6@us-east-2", (char *)"suite"};
     request.resources = names;
     request.n_resources = ARRAY_LEN(names);
     struct rpc_stream *stream;
@@ -350,14 +350,14 @@ task_test_real(changes_of_resources_are_told)
         assert_int_equal(r->resource->state, LIMITER__RESOURCE_STATE__RESOURCE_STATE_OPEN);
     }
     /* A grant changes no state; a throttle does, and so does the end of the cooldown. */
-    assert_true(granted(acquire(&b, 1, "sonnet-4.6", "")));
-    complete(&b, 1, "sonnet-4.6", 0, LIMITER__OUTCOME__OUTCOME_THROTTLED);
+    assert_true(granted(acquire(&b, 1, "sonnet-4.6@us-east-2", "")));
+    complete(&b, 1, "sonnet-4.6@us-east-2", 0, LIMITER__OUTCOME__OUTCOME_THROTTLED);
     const Limiter__WatchResourcesResponse *r = (const void *)next(&b, stream);
-    assert_string_equal(r->resource->name, "sonnet-4.6");
+    assert_string_equal(r->resource->name, "sonnet-4.6@us-east-2");
     assert_int_equal(r->resource->state, LIMITER__RESOURCE_STATE__RESOURCE_STATE_COOLDOWN);
     assert_true(r->resource->state_ms > 0);
     now_ms += r->resource->state_ms;
-    acquire(&b, 2, "sonnet-4.6", "");
+    acquire(&b, 2, "sonnet-4.6@us-east-2", "");
     r = (const void *)next(&b, stream);
     assert_int_equal(r->resource->state, LIMITER__RESOURCE_STATE__RESOURCE_STATE_OPEN);
     rpc_stream_close(&stream);
@@ -374,7 +374,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(tenants_share_by_weight),
     cmocka_unit_test(a_stream_tells_where_it_is_and_how_it_ends),
     cmocka_unit_test(a_grant_that_is_not_accepted_is_taken_back),
-    cmocka_unit_test(changes_of_resources_are_told),
+    ON_BOTH_HOMES(changes_of_resources_are_told),
 };
 
 HARNESS_MAIN(tests)
