@@ -399,6 +399,15 @@ static struct status take_news(struct router *router, const struct plan *plan,
     return STATUS_SUCCESS;
 }
 
+/* Who is admitted when its time is nearly over is of no use to its caller, and takes the place of
+ * one who would be: an answer's length is left for it, but no more than half of the time; that much
+ * while no answer has been seen. */
+static uint64_t longest_wait(const struct router *router)
+{
+    uint64_t left_ms = task_left_ms(), answer_ms = router->answer_ms + router->answer_ms / 2;
+    return left_ms - (answer_ms > 0 && answer_ms < left_ms / 2 ? answer_ms : left_ms / 2);
+}
+
 /* Waits there until it is granted or refused. Any failure but the caller's means that this limiter
  * has no queue now. */
 static struct status wait_turn(struct router *router, const struct plan *plan,
@@ -408,7 +417,7 @@ static struct status wait_turn(struct router *router, const struct plan *plan,
     Limiter__AcquireStreamRequest message = LIMITER__ACQUIRE_STREAM_REQUEST__INIT;
     struct rpc_stream *stream;
     message.acquire = request;
-    request->max_wait_ms = task_left_ms();
+    request->max_wait_ms = longest_wait(router);
     *verdict = NULL;
     TRY(rpc_open(router->limiter, &limiter__limiter_service__descriptor, "AcquireStream", &message,
                  &stream));

@@ -117,6 +117,12 @@ static void make_body(void *arg)
     making->hashes->has_prompt = true;
 }
 
+/* A mean of the latest ones. */
+static void note_length(struct router *router, uint64_t ms)
+{
+    router->answer_ms = router->answer_ms > 0 ? (7 * router->answer_ms + ms + 7) / 8 : ms;
+}
+
 static void account(struct relay *r)
 {
     struct router_metrics *m = &r->router->metrics;
@@ -132,6 +138,9 @@ static void account(struct relay *r)
     METRIC_ADD(m->cost_micro_usd_total, (double)price_cost(&r->grant->candidate->model->price, u),
                model);
     vitals_note(r->router, r->attempt, r->plan->check);
+    if (r->attempt->reason == REASON_NONE) {
+        note_length(r->router, r->attempt->duration_ms);
+    }
     if (r->attempt->reason != REASON_NONE && r->attempt->output_sent) {
         METRIC_ADD(m->restarts_total, 1, model, reason_name(r->attempt->reason));
     }

@@ -73,6 +73,7 @@ struct router {
     uint64_t settle_end_ms;          /* loop time when they are given up; 0: router runs */
     struct map *running;             /* call id -> plan */
     size_t upstream_open;
+    uint64_t answer_ms; /* what whole answers take of late; 0: none is known */
 };
 
 /* --- request ---------------------------------------------------------------------------------- */
