@@ -132,6 +132,9 @@ static void pause_for_others(struct home_redis *home)
         bool counted = row != NULL && row->request_ms + ACTIVE_MS > now_ms;
         n += home->others[i].heard_ms + ACTIVE_MS > loop_now_ms(home->loop) && !counted;
     }
+    if (n == 0) {
+        return;
+    }
     uint8_t dice;
     hash_random(&dice, sizeof(dice));
     home->pause_us += home->trip_us * n * (128u + dice) / 256;

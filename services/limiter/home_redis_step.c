@@ -258,12 +258,13 @@ static bool try_once(struct home_redis *home)
     return false;
 }
 
-/* Records that are not there need not be kept in mind, and not too many of those that are. */
+/* Only records of leases that live are kept in mind, and not too many of them: whoever asks for
+ * another one again is answered by the store. */
 static void drop_records(struct home_redis *home)
 {
     for (size_t i = 0; i < home->step.n_keys; i++) {
         struct known_record *known = home->step.keys[i].record;
-        if (known != NULL && (!known->known.read || known->record.state == ENGINE_ABSENT)) {
+        if (known != NULL && (!known->known.read || known->record.state != ENGINE_GRANTED)) {
             map_remove(home->records, span_of(known->record.id.bytes, sizeof(struct engine_id)));
             free(known);
         }
