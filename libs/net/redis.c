@@ -19,7 +19,9 @@
 /* --- commands out --------------------------------------------------------------------------------
  */
 
-static bool fits(const struct redis_part *parts, size_t n, size_t most, size_t *n_args)
+/* n_bytes: no fewer than it takes. */
+static bool fits(const struct redis_part *parts, size_t n, size_t most, size_t *n_args,
+                 size_t *n_bytes)
 {
     size_t args = 0, left = most;
     for (size_t i = 0; i < n; i++) {
@@ -32,29 +34,38 @@ static bool fits(const struct redis_part *parts, size_t n, size_t most, size_t *
         }
     }
     *n_args = args;
+    *n_bytes = most - left;
     return true;
+}
+
+static void add_length(struct buf *command, char kind, size_t n)
+{
+    buf_add_char(command, kind);
+    buf_add_u64(command, n);
+    buf_add(command, "\r\n", 2);
 }
 
 struct redis_call *redis_call_new(const struct redis_part *parts, size_t n, size_t most)
 {
-    size_t n_args, at = 0;
-    if (!fits(parts, n, most, &n_args)) {
+    size_t n_args, n_bytes;
+    if (!fits(parts, n, most, &n_args, &n_bytes)) {
         return NULL;
     }
-    const char **texts = alloc_zeroed(n_args, sizeof(*texts));
-    size_t *lens = alloc_zeroed(n_args, sizeof(*lens));
+    struct buf command;
+    buf_init(&command, most + LENGTH_MOST);
+    (void)buf_reserve(&command, n_bytes + LENGTH_MOST);
+    add_length(&command, '*', n_args);
     for (size_t i = 0; i < n; i++) {
-        for (size_t k = 0; k < parts[i].n; k++, at++) {
-            texts[at] = parts[i].args[k].at != NULL ? parts[i].args[k].at : "";
-            lens[at] = parts[i].args[k].len;
+        for (size_t k = 0; k < parts[i].n; k++) {
+            add_length(&command, '$', parts[i].args[k].len);
+            buf_add_span(&command, parts[i].args[k]);
+            buf_add(&command, "\r\n", 2);
         }
     }
     struct redis_call *call = ALLOC(struct redis_call);
-    int len = redisFormatCommandArgv(&call->bytes, (int)n_args, texts, lens);
-    check(len > 0);
-    call->len = (size_t)len;
-    free(texts);
-    free(lens);
+    check(buf_ok(&command));
+    call->len = command.len;
+    call->bytes = buf_take(&command);
     return call;
 }
 
