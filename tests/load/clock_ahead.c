@@ -4,9 +4,8 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <sys/time.h>
-#include <unistd.h>
+#include <time.h>
 
 static const volatile int64_t none, *ahead_us = &none;
 
@@ -21,9 +20,11 @@ __attribute__((constructor)) static void begin(void)
 __attribute__((visibility("default"))) int gettimeofday(struct timeval *restrict now,
                                                         void *restrict zone)
 {
-    long code = syscall(SYS_gettimeofday, now, zone);
-    int64_t us = now->tv_usec + *ahead_us;
-    now->tv_sec += us / 1000000 - (us % 1000000 < 0);
+    struct timespec present; /* no system call: Redis asks many times a command */
+    int code = clock_gettime(CLOCK_REALTIME, &present);
+    int64_t us = present.tv_nsec / 1000 + *ahead_us;
+    (void)zone;
+    now->tv_sec = present.tv_sec + us / 1000000 - (us % 1000000 < 0);
     now->tv_usec = (us % 1000000 + 1000000) % 1000000;
-    return (int)code;
+    return code;
 }
