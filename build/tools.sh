@@ -40,6 +40,13 @@ finish()
     echo "tools.sh: installed $1 $2"
 }
 
+# python_of TOOL: bin/TOOL is the Python of its venv, also when the tree has been moved.
+python_of()
+{
+    printf '#!/bin/sh\nexec "${0%%/*}/../venv/%s/bin/python" "$@"\n' "$1" >"$tools/bin/$1"
+    chmod +x "$tools/bin/$1"
+}
+
 # wheel TOOL VERSION PACKAGE...: packages of that version in a venv of their own; --no-deps among them: only these.
 wheel()
 {
@@ -109,15 +116,13 @@ install_tool()
     pygrpc)
         done_already pygrpc 1.85.1 && return
         wheel pygrpc 1.85.1 grpcio grpcio-tools grpcio-status grpcio-reflection grpcio-health-checking
-        printf '#!/bin/sh\nexec "%s" "$@"\n' "$tools/venv/pygrpc/bin/python" >"$tools/bin/pygrpc"
-        chmod +x "$tools/bin/pygrpc"
+        python_of pygrpc
         finish pygrpc 1.85.1
         ;;
     botocore)
         done_already botocore 1.43.67 && return
         wheel botocore 1.43.67 botocore
-        printf '#!/bin/sh\nexec "%s" "$@"\n' "$tools/venv/botocore/bin/python" >"$tools/bin/botocore"
-        chmod +x "$tools/bin/botocore"
+        python_of botocore
         finish botocore 1.43.67
         ;;
     grpcurl) go_tool grpcurl v1.9.4 github.com/fullstorydev/grpcurl/cmd/grpcurl ;;

@@ -27,7 +27,8 @@ static const struct config_row rows[] = {
     {                                                                                              \
         .name = its_name, .model_id = "us.anthropic." its_name "-v1:0", .tier = its_tier,          \
         .regions = {"us-east-2"}, .n_regions = 1, .context_window = 200000, .max_output = 64000,   \
-        .tokenizer_per_mille = 1000, .price = {3000000, 15000000, 3750000, 300000}, __VA_ARGS__    \
+        .tokenizer_per_mille = 1000, .prices = {{{0, {3000000, 15000000, 3750000, 300000}}}, 1},   \
+        __VA_ARGS__                                                                                \
     }
 
 static const struct catalogue_model models[] = {

@@ -19,9 +19,11 @@
 extern const unsigned char catalogue_default_yaml[];
 extern const size_t catalogue_default_yaml_len;
 
-#define PRICE(member) COLUMN(struct price, member, USD, #member, .required = true, .most = USD_MOST)
+#define PRICE(member)                                                                              \
+    COLUMN(struct price_row, price.member, USD, #member, .required = true, .most = USD_MOST)
 
 static const struct column price_columns[] = {
+    COLUMN(struct price_row, from_s, DATE, "from", .required = false),
     PRICE(input),
     PRICE(output),
     PRICE(cache_write),
@@ -29,6 +31,10 @@ static const struct column price_columns[] = {
 };
 
 #define MODEL(member, ...) COLUMN(struct catalogue_model, member, __VA_ARGS__)
+#define MODEL_PRICES(...)                                                                          \
+    MODEL(prices.rows, GROUPS, "price", .least = 1, .most = PRICE_ROWS_MOST,                       \
+          .n_offset = offsetof(struct catalogue_model, prices.n), .group = price_columns,          \
+          .n_group = ARRAY_LEN(price_columns), __VA_ARGS__)
 
 static const struct column model_columns[] = {
     MODEL(name, NAME, "name", .required = true, .least = 1, .most = 63),
@@ -55,8 +61,7 @@ static const struct column model_columns[] = {
           .required = false),
     MODEL(estimate.strict, SWITCH, "strict", .required = false),
     MODEL(tokenizer_per_mille, COUNT, "tokenizer_per_mille", .least = 100, .most = 10000),
-    MODEL(price, GROUP, "price", .required = true, .group = price_columns,
-          .n_group = ARRAY_LEN(price_columns)),
+    MODEL_PRICES(.required = true),
     {.name = "regional", .type = COLUMN_FOREIGN},
 };
 
@@ -69,10 +74,32 @@ static const struct column regional_columns[] = {
     MODEL(requests_per_minute, COUNT, "requests_per_minute", .most = 100000000),
     MODEL(tokens_per_minute, COUNT, "tokens_per_minute", .most = 1000000000000),
     MODEL(concurrency, COUNT, "concurrency", .most = 1000000),
-    MODEL(price, GROUP, "price", .group = price_columns, .n_group = ARRAY_LEN(price_columns)),
+    MODEL_PRICES(.required = false),
 };
 
 /* --- models ----------------------------------------------------------------------------------- */
+
+static bool check_prices(const struct column_source *s, const struct yaml *price,
+                         const struct price_list *list)
+{
+    const struct yaml *it = price->kind == YAML_SEQUENCE ? price->children : price;
+    for (size_t i = 0; i < list->n; i++, it = it->next) {
+        const struct price_row *row = &list->rows[i];
+        if (row->price.cache_read > row->price.input) {
+            return column_refuse(s, yaml_get(it, "cache_read")->line,
+                                 "cache_read costs more than input: columns may be exchanged");
+        }
+        const struct yaml *from = yaml_get(it, "from");
+        if (i > 0 && from == NULL) {
+            return column_refuse(s, it->line,
+                                 "from is missing: only the first price may do without");
+        }
+        if (i > 0 && row->from_s <= list->rows[i - 1].from_s) {
+            return column_refuse(s, from->line, "from must be later than that of the price before");
+        }
+    }
+    return true;
+}
 
 /* Of what a region may have of its own; row is the one that had the last word. */
 static bool check_terms(const struct column_source *s, const struct yaml *row,
@@ -83,12 +110,8 @@ static bool check_terms(const struct column_source *s, const struct yaml *row,
         return column_refuse(s, date != NULL ? date->line : row->line,
                              "gone_from is before legacy_from");
     }
-    if (m->price.cache_read > m->price.input) {
-        const struct yaml *price = yaml_get(row, "price");
-        return column_refuse(s, yaml_get(price, "cache_read")->line,
-                             "cache_read costs more than input: columns may be exchanged");
-    }
-    return true;
+    const struct yaml *price = yaml_get(row, "price");
+    return price == NULL || check_prices(s, price, &m->prices);
 }
 
 /* What columns say about each other. */

@@ -66,7 +66,7 @@ struct catalogue_model {
     struct estimate_model estimate;
     uint32_t tokenizer_per_mille; /* for estimate_text */
 
-    struct price price;
+    struct price_list prices;
 };
 
 struct catalogue_target {

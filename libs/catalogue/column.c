@@ -154,6 +154,7 @@ static bool refuse_value(const struct column_source *s, const struct column *c,
         [COLUMN_SWITCH] = "yes or no",
         [COLUMN_NAMES] = "a list of different names",
         [COLUMN_GROUP] = "a mapping",
+        [COLUMN_GROUPS] = "a mapping or a list of mappings",
         [COLUMN_FOREIGN] = "",
     };
     uint64_t unit = c->type == COLUMN_USD ? 1000000 : 1;
@@ -225,6 +226,7 @@ static bool parse_number(const struct column *c, struct span text, uint64_t *out
     case COLUMN_SWITCH:
     case COLUMN_NAMES:
     case COLUMN_GROUP:
+    case COLUMN_GROUPS:
     case COLUMN_FOREIGN:
         break;
     }
@@ -247,6 +249,27 @@ static bool read_number(const struct column_source *s, const struct column *c,
     return true;
 }
 
+/* Replaces what the structure had. */
+static bool read_groups(const struct column_source *s, const struct column *c,
+                        const struct yaml *value, void *record)
+{
+    char *groups = (char *)record + c->offset;
+    size_t *n = (size_t *)((char *)record + c->n_offset);
+    bool list = value->kind == YAML_SEQUENCE;
+    size_t count = list ? value->count : 1;
+    if (value->kind == YAML_SCALAR || count < c->least || count > c->most) {
+        return refuse_value(s, c, value);
+    }
+    memset(groups, 0, c->size);
+    const struct yaml *it = list ? value->children : value;
+    for (*n = 0; *n < count; (*n)++, it = it->next) {
+        if (!column_read(s, it, c->group, c->n_group, groups + *n * (c->size / c->most))) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static bool read_value(const struct column_source *s, const struct column *c,
                        const struct yaml *value, void *record)
 {
@@ -256,6 +279,9 @@ static bool read_value(const struct column_source *s, const struct column *c,
     }
     if (c->type == COLUMN_NAMES) {
         return read_names(s, c, value, record);
+    }
+    if (c->type == COLUMN_GROUPS) {
+        return read_groups(s, c, value, record);
     }
     if (value->kind != (c->type == COLUMN_GROUP ? YAML_MAPPING : YAML_SCALAR)) {
         return refuse_value(s, c, value);

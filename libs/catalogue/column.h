@@ -30,6 +30,7 @@ enum column_type {
     COLUMN_SWITCH,   /* bool */
     COLUMN_NAMES,    /* const char *[most] of different NAMEs, and how many at n_offset */
     COLUMN_GROUP,    /* a structure with a table of its own */
+    COLUMN_GROUPS,   /* the same [most], of one mapping or a list, and how many at n_offset */
     COLUMN_FOREIGN,  /* anything: only known here, and read by somebody else */
 };
 

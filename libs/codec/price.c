@@ -2,6 +2,15 @@
 
 #define TOKENS_PRICED 1000000
 
+const struct price *price_at(const struct price_list *list, uint64_t wall_s)
+{
+    size_t at = 0;
+    while (at + 1 < list->n && list->rows[at + 1].from_s <= wall_s) {
+        at++;
+    }
+    return &list->rows[at].price;
+}
+
 uint64_t price_cost(const struct price *price, const struct price_usage *usage)
 {
     /* 128 bits: counts that a peer made up must not wrap to a small cost. */

@@ -17,7 +17,14 @@ static char *model_name(struct arena *arena, const struct candidate *candidate)
     return arena_printf(arena, "models/%s", candidate->model->name);
 }
 
-static Router__Attempt *attempt_of(struct arena *arena, const struct attempt *attempt)
+uint64_t plan_cost(const struct plan *plan, const struct attempt *attempt)
+{
+    const struct price_list *prices = &attempt->candidate->model->prices;
+    return price_cost(price_at(prices, plan->begin_wall_ms / 1000), &attempt->usage);
+}
+
+static Router__Attempt *attempt_of(const struct plan *plan, struct arena *arena,
+                                   const struct attempt *attempt)
 {
     const struct candidate *candidate = attempt->candidate;
     Router__Attempt *out = ARENA_NEW(arena, Router__Attempt);
@@ -35,7 +42,7 @@ static Router__Attempt *attempt_of(struct arena *arena, const struct attempt *at
     out->usage->thinking_tokens = attempt->thinking_tokens;
     out->usage->metered_output_tokens = attempt->metered_output;
     out->usage_partial = attempt->usage_partial;
-    out->cost_micro_usd = (int64_t)price_cost(&candidate->model->price, &attempt->usage);
+    out->cost_micro_usd = (int64_t)plan_cost(plan, attempt);
     out->n_reshapes = candidate->n_reshapes;
     out->reshapes = candidate->reshapes;
     out->upstream_request_id = arena_string(arena, span_str(attempt->request_id));
@@ -80,7 +87,7 @@ Router__CallMetadata *plan_metadata(const struct plan *plan, struct arena *arena
     uint64_t thinking = 0, metered = 0;
     for (size_t i = 0; i < plan->n_attempts; i++) {
         const struct attempt *attempt = &plan->attempts[i];
-        out->attempts[i] = attempt_of(arena, attempt);
+        out->attempts[i] = attempt_of(plan, arena, attempt);
         out->cost_micro_usd += out->attempts[i]->cost_micro_usd;
         out->simulated |= attempt->simulated;
         sum.input += attempt->usage.input;

@@ -135,8 +135,7 @@ static void account(struct relay *r)
     METRIC_ADD(m->tokens_total, (double)u->output, model, "output");
     METRIC_ADD(m->tokens_total, (double)u->cache_read, model, "cache_read");
     METRIC_ADD(m->tokens_total, (double)u->cache_write, model, "cache_write");
-    METRIC_ADD(m->cost_micro_usd_total, (double)price_cost(&r->grant->candidate->model->price, u),
-               model);
+    METRIC_ADD(m->cost_micro_usd_total, (double)plan_cost(r->plan, r->attempt), model);
     vitals_note(r->router, r->attempt, r->plan->check);
     if (r->attempt->reason == REASON_NONE) {
         note_length(r->router, r->attempt->duration_ms);

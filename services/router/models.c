@@ -71,12 +71,13 @@ static Router__ModelLimits *limits(const struct catalogue_model *model, struct a
 
 static Router__ModelPrices *prices(const struct catalogue_model *model, struct arena *arena)
 {
+    const struct price *price = price_at(&model->prices, clock_wall_ms() / 1000);
     Router__ModelPrices *out = ARENA_NEW(arena, Router__ModelPrices);
     router__model_prices__init(out);
-    out->input_micro_usd_per_million = (int64_t)model->price.input;
-    out->output_micro_usd_per_million = (int64_t)model->price.output;
-    out->cache_read_micro_usd_per_million = (int64_t)model->price.cache_read;
-    out->cache_write_micro_usd_per_million = (int64_t)model->price.cache_write;
+    out->input_micro_usd_per_million = (int64_t)price->input;
+    out->output_micro_usd_per_million = (int64_t)price->output;
+    out->cache_read_micro_usd_per_million = (int64_t)price->cache_read;
+    out->cache_write_micro_usd_per_million = (int64_t)price->cache_write;
     return out;
 }
 

@@ -88,6 +88,9 @@ bool plan_goes_on(struct router *router, struct plan *plan, struct status *s) PA
 /* One of the model's quotas is used up. */
 bool plan_throttled(enum reason reason);
 
+/* Of an attempt in micro-USD, by the price in force when the call began. */
+uint64_t plan_cost(const struct plan *plan, const struct attempt *attempt);
+
 /* The account so far. In arena. */
 Router__CallMetadata *plan_metadata(const struct plan *plan, struct arena *arena, uint64_t now_ms);
 

@@ -1,5 +1,5 @@
 /* SIGHUP while calls run: each call keeps the catalogue it began with, the next has the new one,
- * and nobody notices anything else. */
+ * and nobody notices anything else. What a call costs is what the file says of its day. */
 #include <signal.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -206,9 +206,69 @@ task_test_real(a_call_outlives_its_model)
     unlink(path);
 }
 
+/* Sonnet 4.6 at one price for all classes, in USD, that changes on two days. */
+static void write_prices(const char *path, const char *first, const char *second,
+                         struct arena *arena)
+{
+#define ALL(usd) "input: " usd ", output: " usd ", cache_write: " usd ", cache_read: " usd
+    write_catalogue(
+        path, "    price: {input: 3.30, output: 16.50, cache_write: 4.125, cache_read: 0.33}\n",
+        arena_printf(arena,
+                     "    price:\n"
+                     "      - {" ALL("2") "}\n"
+                                          "      - {from: %s, " ALL("3") "}\n"
+                                                                         "      - {from: %s, " ALL(
+                                                                             "5") "}\n",
+                     first, second));
+}
+
+/* What a token of one call costs in micro-USD, which is also what the model is said to cost. */
+static uint64_t price_of_a_token(struct suite *suite) PARKS
+{
+    struct generation g = {.suite = suite};
+    generation_run(&g);
+    assert_generated(&g, 1, 1);
+    const Router__TokenUsage *u = g.metadata->usage;
+    uint64_t tokens =
+        u->input_tokens + u->output_tokens + u->cache_read_tokens + u->cache_write_tokens;
+    assert_true(tokens > 0);
+    assert_int_equal(g.metadata->cost_micro_usd % tokens, 0);
+    uint64_t price = (uint64_t)g.metadata->cost_micro_usd / tokens;
+    generation_clear(&g);
+
+    Router__GetModelRequest get = ROUTER__GET_MODEL_REQUEST__INIT;
+    void *reply;
+    get.name = "models/sonnet-4.6";
+    assert_status_ok(rpc_call(suite->router, &router__router_service__descriptor, "GetModel", &get,
+                              suite->arena, &reply));
+    const Router__ModelPrices *said = ((Router__GetModelResponse *)reply)->model->prices;
+    assert_int_equal(said->input_micro_usd_per_million, price * 1000000);
+    assert_int_equal(said->cache_read_micro_usd_per_million, price * 1000000);
+    return price;
+}
+
+task_test_real(a_call_costs_what_is_in_force_on_its_day)
+{
+    CLEANUP(arena_drop) struct arena *arena = arena_new(1u << 20);
+    const char *path = arena_printf(arena, "/tmp/test_catalogue_reload_%d.yaml", (int)getpid());
+    write_prices(path, "2020-01-01", "2999-01-01", arena);
+    struct suite *suite = start(path, arena);
+    assert_int_equal(price_of_a_token(suite), 3);
+    write_prices(path, "2020-01-01", "2020-01-02", arena);
+    reload(suite, "taken", 1);
+    assert_int_equal(price_of_a_token(suite), 5);
+    write_prices(path, "2998-12-31", "2999-01-01", arena);
+    reload(suite, "taken", 2);
+    assert_int_equal(price_of_a_token(suite), 2);
+    suite_await_idle(suite);
+    suite_stop(suite);
+    unlink(path);
+}
+
 static const struct CMUnitTest tests[] = {
     SUITE_TEST(a_parked_call_keeps_its_catalogue_while_others_get_the_new_one),
     SUITE_TEST(a_call_outlives_its_model),
+    SUITE_TEST(a_call_costs_what_is_in_force_on_its_day),
 };
 
 HARNESS_MAIN(tests)

@@ -99,7 +99,8 @@ static void test_the_default_has_five_living_tiers(void **state)
         assert_true(m->estimate.reserve_counts_cache_read);
         assert_false(m->estimate.strict);
         assert_int_equal(m->tokenizer_per_mille, want[i].tokenizer);
-        assert_memory_equal(&m->price, &want[i].price, sizeof(m->price));
+        assert_int_equal(m->prices.n, 1);
+        assert_memory_equal(price_at(&m->prices, 0), &want[i].price, sizeof(want[i].price));
         assert_int_equal(m->requests_per_minute + m->tokens_per_minute + m->concurrency, 0);
     }
     assert_int_equal(c->n_targets, 2 * ARRAY_LEN(want));
@@ -238,8 +239,45 @@ static void test_absent_columns_have_defaults(void **state)
     assert_int_equal(m->tokenizer_per_mille, 1000);
     assert_int_equal(m->estimate.expected_output, 0);
     assert_false(m->estimate.reserve_counts_cache_read);
-    assert_int_equal(m->price.cache_write, 4125000);
+    assert_int_equal(m->prices.n, 1);
+    assert_int_equal(m->prices.rows[0].from_s, 0);
+    assert_int_equal(m->prices.rows[0].price.cache_write, 4125000);
     assert_string_equal(c->models[1].name, "two");
+    catalogue_unref(c);
+}
+
+/* A list replaces the model's in a region; what has no date holds from the beginning. */
+static void test_prices_change_on_their_days(void **state)
+{
+    (void)state;
+    char path[32];
+    int fd = model_file(path, 6,
+                        "    regions: [us-east-2, eu-west-1]\n"
+                        "    regional:\n"
+                        "      eu-west-1:\n"
+                        "        price:\n"
+                        "        - {input: 3, output: 15, cache_write: 3.75, cache_read: 0.3}\n"
+                        "        - {from: 2026-01-01, input: 4, output: 20, cache_write: 5,"
+                        " cache_read: 0.4}\n"
+                        "        - from: 2027-04-08\n"
+                        "          input: 0\n"
+                        "          output: 0.000001\n"
+                        "          cache_write: 0\n"
+                        "          cache_read: 0");
+    struct catalogue *c = loaded(path);
+    close(fd);
+    const struct price_list *own = &catalogue_find_target(c, "one@eu-west-1")->model.prices;
+    const struct price_list *usual = &catalogue_find_target(c, "one@us-east-2")->model.prices;
+    assert_int_equal(own->n, 3);
+    uint64_t third = START_2026 + (365 + 97) * DAY;
+    assert_int_equal(price_at(own, 0)->input, 3000000);
+    assert_int_equal(price_at(own, START_2026 - 1)->input, 3000000);
+    assert_int_equal(price_at(own, START_2026)->input, 4000000);
+    assert_int_equal(price_at(own, third - 1)->cache_read, 400000);
+    assert_int_equal(price_at(own, third)->input, 0);
+    assert_int_equal(price_at(own, third)->output, 1);
+    assert_int_equal(usual->n, 1);
+    assert_int_equal(price_at(usual, third)->input, 3300000);
     catalogue_unref(c);
 }
 
@@ -264,7 +302,7 @@ static void test_a_region_may_have_its_own_terms(void **state)
     assert_string_equal(c->targets[0].name, "one@us-east-2");
     assert_string_equal(c->targets[0].model.model_id, "us.vendor.one-v1:0");
     assert_int_equal(c->targets[0].model.gone_from_s, 0);
-    assert_int_equal(c->targets[0].model.price.input, 3300000);
+    assert_int_equal(c->targets[0].model.prices.rows[0].price.input, 3300000);
     const struct catalogue_target *t = catalogue_find_target(c, "one@eu-west-1");
     assert_ptr_equal(t, &c->targets[1]);
     assert_string_equal(t->region, "eu-west-1");
@@ -273,7 +311,7 @@ static void test_a_region_may_have_its_own_terms(void **state)
     assert_int_equal(t->model.gone_from_s, START_2026 + (365 + 97) * DAY);
     assert_int_equal(t->model.requests_per_minute, 7);
     assert_int_equal(t->model.concurrency, 9);
-    assert_int_equal(t->model.price.input, 3000000);
+    assert_int_equal(t->model.prices.rows[0].price.input, 3000000);
     assert_string_equal(c->targets[2].name, "two@eu-west-1");
     catalogue_unref(c);
 }
@@ -350,7 +388,8 @@ static void test_every_mistake_is_named_with_file_and_line(void **state)
         {11, "    burn: 5\n    gone_from: 2027-01-01\n    legacy_from: 2027-01-02", 12,
          "gone_from is before legacy_from"},
         {11, "    burn: 5\n    tokenizer_per_mille: 99", 12, "100 to 10000"},
-        {12, "    price: 3\n    more:", 12, "price must be a mapping"},
+        {12, "    price: 3\n    more:", 12,
+         "price must be a mapping or a list of mappings, 1 to 8, not \"3\""},
         {13, "      input: 0.10", 16, "cache_read costs more than input"},
         {13, "      input: $3", 13, "input must be USD like 3.30, 0 to 10000, not \"$3\""},
         {13, "      input: 3.", 13, "input must be USD"},
@@ -394,6 +433,49 @@ static void test_mistakes_about_regions_are_named_too(void **state)
          "    regions: [us-east-2]\n    regional: {us-east-2: {price:\n"
          "      {input: 1, output: 1, cache_write: 1, cache_read: 2}}}",
          8, "cache_read costs more than input"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        assert_named(&cases[i]);
+    }
+}
+
+#define AT_1 "input: 1, output: 1, cache_write: 1, cache_read: 1"
+
+static void test_mistakes_about_prices_are_named_too(void **state)
+{
+    (void)state;
+    static const struct mistake cases[] = {
+        {5, "    tier: 1\n    regional: {us-east-2: {price: []}}", 6, "a list of mappings, 1 to 8"},
+        {5, "    tier: 1\n    regional: {us-east-2: {price: [1]}}", 6, "a mapping is wanted here"},
+        {12, "    price:\n      from: 2026-02-30", 13, "from must be a date like"},
+        {5,
+         "    tier: 1\n    regional: {us-east-2: {price: [{" AT_1 "},\n"
+         "      {" AT_1 "}]}}",
+         7, "from is missing: only the first price may do without"},
+        {5,
+         "    tier: 1\n    regional: {us-east-2: {price: [{" AT_1 "},\n"
+         "      {from: 2027-01-01, input: 1, output: 1, cache_read: 1}]}}",
+         7, "cache_write is missing"},
+        {5,
+         "    tier: 1\n    regional: {us-east-2: {price: [{" AT_1 "},\n"
+         "      {from: 2027-01-01, input: -1, output: 1, cache_write: 1, cache_read: 1}]}}",
+         7, "input must be USD like 3.30, 0 to 10000, not \"-1\""},
+        {5,
+         "    tier: 1\n    regional: {us-east-2: {price: [{" AT_1 "},\n"
+         "      {from: 2027-01-01, input: 1, output: 1, cache_write: 1, cache_read: 2}]}}",
+         7, "cache_read costs more than input"},
+        {5,
+         "    tier: 1\n    regional: {us-east-2: {price: [{" AT_1 "},\n"
+         "      {from: 2027-01-01, " AT_1 "},\n      {from: 2027-01-01, " AT_1 "}]}}",
+         8, "from must be later than that of the price before"},
+        {5,
+         "    tier: 1\n    regional: {us-east-2: {price: [{from: 2027-01-02, " AT_1 "},\n"
+         "      {from: 2027-01-01, " AT_1 "}]}}",
+         7, "from must be later"},
+        {5,
+         "    tier: 1\n    regional: {us-east-2: {price:\n"
+         "      [{}, {}, {}, {}, {}, {}, {}, {}, {}]}}",
+         7, "price must be a mapping or a list of mappings, 1 to 8"},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         assert_named(&cases[i]);
@@ -461,8 +543,8 @@ static void test_as_many_models_as_there_may_be_in_any_order(void **state)
     close(fd);
     assert_string_equal(c->models[0].name, "m1");
     assert_string_equal(c->models[63].name, "m64");
-    assert_int_equal(c->models[0].price.input, 1);
-    assert_int_equal(c->models[0].price.cache_write, 10000000000);
+    assert_int_equal(c->models[0].prices.rows[0].price.input, 1);
+    assert_int_equal(c->models[0].prices.rows[0].price.cache_write, 10000000000);
     catalogue_unref(c);
 
     add_models(&text, CATALOGUE_MODELS_MOST + 1);
@@ -495,9 +577,11 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_the_seed_has_its_tiers_and_their_ends),
     cmocka_unit_test(test_dates_move_the_lifecycle),
     cmocka_unit_test(test_absent_columns_have_defaults),
+    cmocka_unit_test(test_prices_change_on_their_days),
     cmocka_unit_test(test_a_region_may_have_its_own_terms),
     cmocka_unit_test(test_every_mistake_is_named_with_file_and_line),
     cmocka_unit_test(test_mistakes_about_regions_are_named_too),
+    cmocka_unit_test(test_mistakes_about_prices_are_named_too),
     cmocka_unit_test(test_files_that_are_none),
     cmocka_unit_test(test_as_many_models_as_there_may_be_in_any_order),
     cmocka_unit_test(test_snapshots_live_until_the_last_reference),

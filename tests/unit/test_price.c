@@ -39,9 +39,26 @@ static void test_huge_counts_do_not_become_cheap(void **state)
     assert_true(price_cost(&dear, &one_more) == UINT64_MAX);
 }
 
+static void test_a_price_holds_from_its_second_to_the_next_ones(void **state)
+{
+    (void)state;
+    static const struct price_list list = {
+        {{100, {.input = 1}}, {200, {.input = 2}}, {300, {.input = 3}}, {400, {.input = 4}}}, 3};
+    static const struct {
+        uint64_t wall_s, want;
+    } cases[] = {{0, 1},   {100, 1}, {199, 1}, {200, 2},
+                 {299, 2}, {300, 3}, {400, 3}, {UINT64_MAX, 3}}; /* the fourth row is not there */
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        assert_int_equal(price_at(&list, cases[i].wall_s)->input, cases[i].want);
+    }
+    static const struct price_list none;
+    assert_int_equal(price_at(&none, UINT64_MAX)->input, 0);
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_costs_are_exact_and_rounded_up),
     cmocka_unit_test(test_huge_counts_do_not_become_cheap),
+    cmocka_unit_test(test_a_price_holds_from_its_second_to_the_next_ones),
 };
 
 HARNESS_MAIN(tests)

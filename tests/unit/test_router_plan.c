@@ -13,7 +13,7 @@
     {                                                                                              \
         .name = its_name, .model_id = "id." its_name, .tier = its_tier,                            \
         .context_window = its_window, .max_output = 8192, .tokenizer_per_mille = 1000,             \
-        .price = {1000000, 2000000, 3000000, 4000000}, __VA_ARGS__                                 \
+        .prices = {{{0, {1000000, 2000000, 3000000, 4000000}}}, 1}, __VA_ARGS__                    \
     }
 #define IN_ONE .regions = {"us-east-2"}, .n_regions = 1
 
@@ -553,6 +553,32 @@ task_test(the_account_sums_attempts_and_names_the_answer)
     stop(&f);
 }
 
+task_test(a_call_costs_what_was_in_force_when_it_began)
+{
+    struct fixture f;
+    start(&f);
+    assert_status_ok(make(&f));
+    struct attempt *attempt = fail_with(&f, 0, REASON_NONE);
+    struct catalogue_model model = *attempt->candidate->model;
+    struct candidate candidate = *attempt->candidate;
+    model.prices = (struct price_list){
+        {{0, {.output = 1000000}}, {2000, {.output = 5000000}}, {3000, {.output = 7000000}}}, 3};
+    candidate.model = &model;
+    attempt->candidate = &candidate;
+    attempt->usage.output = 10;
+    static const struct {
+        uint64_t begin_wall_ms, cost;
+    } cases[] = {{0, 10}, {1999999, 10}, {2000000, 50}, {2999999, 50}, {3000000, 70}};
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        f.plan->begin_wall_ms = cases[i].begin_wall_ms;
+        const Router__CallMetadata *m = plan_metadata(f.plan, f.arena, f.plan->begin_ms);
+        assert_int_equal(m->attempts[0]->cost_micro_usd, cases[i].cost);
+        assert_int_equal(m->cost_micro_usd, cases[i].cost);
+        assert_int_equal(plan_cost(f.plan, attempt), cases[i].cost);
+    }
+    stop(&f);
+}
+
 task_test(a_call_without_answer_names_no_model)
 {
     struct fixture f;
@@ -585,6 +611,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(when_every_model_is_out_for_good_nothing_is_waited_for),
     cmocka_unit_test(a_caller_who_leaves_is_not_kept),
     cmocka_unit_test(the_account_sums_attempts_and_names_the_answer),
+    cmocka_unit_test(a_call_costs_what_was_in_force_when_it_began),
     cmocka_unit_test(a_call_without_answer_names_no_model),
 };
 
