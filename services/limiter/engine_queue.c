@@ -127,6 +127,16 @@ static struct engine_waiter *came_in(const struct engine_queue *queue, uint64_t 
     return NULL;
 }
 
+void engine_queue_leave(struct engine_queue *queue, struct engine_waiter *waiter)
+{
+    if (queue->absent == waiter) {
+        queue->absent = NULL;
+    }
+    if (waiter->waiting) {
+        engine_queue_remove(queue, waiter);
+    }
+}
+
 void engine_queue_undo(struct engine_queue *queue, uint64_t stamp)
 {
     for (struct engine_waiter *w; (w = engine_queue_take_ended(queue)) != NULL;) {
@@ -134,6 +144,11 @@ void engine_queue_undo(struct engine_queue *queue, uint64_t stamp)
     }
     for (struct engine_waiter *w; (w = came_in(queue, stamp)) != NULL;) {
         engine_queue_remove(queue, w);
+        w->entered = 0;
+    }
+    LIST_EACH (it, &queue->fronts) {
+        struct engine_waiter *front = CONTAINER_OF(it, struct engine_waiter, front);
+        front->tried = front->tried_in == stamp ? 0 : front->tried;
     }
 }
 
@@ -327,8 +342,9 @@ void engine_queue_judge(const struct engine_resource *pool, const struct engine_
     bool exact;
     uint64_t at_ms = engine_eta(pool, turn, ahead.n + 1, ahead.charge + judgement->charge, &exact);
     bool now = at_ms <= turn->now_ms; /* it hangs on somebody's next step */
-    engine_refuse(judgement, ENGINE_REASON_QUEUED_BEHIND, now ? turn->now_ms + 1 : at_ms,
-                  exact && !now);
+    bool waits = acquire->waiter != NULL && acquire->waiter->waiting; /* and is woken by that */
+    uint64_t soon_ms = turn->now_ms + (waits ? turn->rules->head_ms / 8 : 1);
+    engine_refuse(judgement, ENGINE_REASON_QUEUED_BEHIND, now ? soon_ms : at_ms, exact && !now);
 }
 
 uint32_t engine_queue_position(const struct engine_turn *turn, const struct engine_resource *pool,

@@ -35,6 +35,7 @@ struct engine_waiter {
     uint32_t candidate; /* as last judged */
     uint64_t entered;   /* stamp of the step */
     uint64_t tried;     /* in which round */
+    uint64_t tried_in;  /* stamp of that step */
 };
 
 /* Another limiter's turn at a pool. */
@@ -70,6 +71,9 @@ struct engine_waiter *engine_queue_take_ended(struct engine_queue *queue);
 
 /* What the last step wrote was not kept: who ended waits again, who came does not yet. */
 void engine_queue_undo(struct engine_queue *queue, uint64_t stamp);
+
+/* Between steps; the next one tells the other limiters. Harmless when it does not wait. */
+void engine_queue_leave(struct engine_queue *queue, struct engine_waiter *waiter);
 
 struct engine_place {
     const char *pool; /* "": parked */

@@ -101,6 +101,7 @@ void engine_serve(const struct engine_turn *turn)
             return;
         }
         w->tried = queue->round;
+        w->tried_in = turn->stamp;
         if (ends(turn, w->acquire)) {
             granted += w->acquire->verdict->granted;
             engine_queue_remove(queue, w);
@@ -248,6 +249,7 @@ static void register_head(const struct engine_turn *turn, struct engine_resource
     heads_clear_away(pool, turn->now_ms);
     known = head_of(pool, queue->limiter);
     if (known != NULL) {
+        queue->freed = queue->freed || known->no != head.no;
         *known = head;
     } else if (pool->n_heads < ENGINE_HEADS_MOST) {
         pool->heads[pool->n_heads++] = head;

@@ -36,6 +36,37 @@ struct status home_decide(struct limiter *limiter, struct ask *ask)
     return ask->status;
 }
 
+void home_serve(struct limiter *limiter)
+{
+    if (limiter->redis != NULL) {
+        home_redis_serve(limiter->redis);
+    } else {
+        limiter_serve(limiter);
+    }
+}
+
+void home_offer(struct limiter *limiter, struct ask *ask)
+{
+    ask->offered = true;
+    if (limiter->redis != NULL) {
+        home_redis_serve(limiter->redis);
+    }
+}
+
+bool home_has(const struct limiter *limiter, const struct ask *ask)
+{
+    return limiter->redis != NULL && !ask->decided.done;
+}
+
+void home_recall(const struct limiter *limiter, struct ask *ask)
+{
+    ask->offered = false;
+    if (home_has(limiter, ask)) {
+        struct status s = op_wait_firmly(&ask->decided);
+        check(status_ok(s));
+    }
+}
+
 struct status home_look(struct limiter *limiter)
 {
     return limiter->redis != NULL ? home_redis_look(limiter->redis) : STATUS_SUCCESS;

@@ -38,6 +38,8 @@ struct ask {
 
     struct list link; /* the home's from here on */
     struct op decided;
+    uint64_t taken_ms; /* the limiter's clock when a home took it in hand, the last time */
+    bool offered; /* it waits, and a home may take it in hand whenever its turn may have come */
 };
 
 void ask_init(struct limiter *limiter, struct ask *ask, struct arena *arena,
@@ -52,6 +54,15 @@ struct status home_decide(struct limiter *limiter, struct ask *ask) NODISCARD PA
 
 /* So that what is looked at is not old. */
 struct status home_look(struct limiter *limiter) NODISCARD PARKS;
+
+/* Those who wait (wait.h) and whose turn it is are taken, at once or soon. */
+void home_serve(struct limiter *limiter);
+
+/* An ask that waits may be taken in hand from now on; home_has: it is being decided right now;
+ * home_recall returns when it is not and will not be, with whatever came of it. */
+void home_offer(struct limiter *limiter, struct ask *ask);
+bool home_has(const struct limiter *limiter, const struct ask *ask);
+void home_recall(const struct limiter *limiter, struct ask *ask) PARKS;
 
 /* --- for find ----------------------------------------------------------------------------------
  */

@@ -14,10 +14,21 @@
 /* --- asks and records --------------------------------------------------------------------------
  */
 
+void home_redis_serve(struct home_redis *home)
+{
+    bell_ring(&home->bell);
+}
+
+void home_redis_enqueue(struct home_redis *home, struct ask *ask)
+{
+    op_init(&ask->decided, home->loop, NULL, NULL);
+    ask->taken_ms = home->limiter->clock_ms();
+    list_push_back(&home->queue, &ask->link);
+}
+
 void home_redis_submit(struct home_redis *home, struct ask *ask)
 {
-    op_init(&ask->decided, task_loop(), NULL, NULL);
-    list_push_back(&home->queue, &ask->link);
+    home_redis_enqueue(home, ask);
     bell_ring(&home->bell);
 }
 
@@ -104,7 +115,10 @@ static void heard(void *arg, struct span channel, struct span payload)
 {
     struct home_redis *home = arg;
     uint64_t id;
-    (void)channel;
+    if (!span_eq(channel, span_str(home->busy))) { /* our turn */
+        bell_ring(&home->bell);
+        return;
+    }
     if (!span_parse_u64(payload, &id) || id == home->limiter->stamp >> 32) {
         return;
     }
@@ -147,6 +161,17 @@ static void pause_for_others(struct home_redis *home)
     }
 }
 
+/* Until the turn of somebody who waits may have come. */
+static uint64_t idle_ms(const struct home_redis *home)
+{
+    const struct engine_queue *queue = &home->limiter->queue;
+    uint64_t now_ms = home_redis_now_ms(home);
+    if (queue->n == 0 || queue->wake_ms >= now_ms + TICK_MS) {
+        return TICK_MS;
+    }
+    return queue->wake_ms > now_ms ? queue->wake_ms - now_ms : 1;
+}
+
 static void run(void *arg)
 {
     struct home_redis *home = arg;
@@ -161,7 +186,7 @@ static void run(void *arg)
         if (list_empty(&home->queue) && list_empty(&home->lookers) && !home->stopping) {
             bool rung;
             struct status s =
-                bell_wait_until(&home->bell, loop_now_ms(home->loop) + TICK_MS, &rung);
+                bell_wait_until(&home->bell, loop_now_ms(home->loop) + idle_ms(home), &rung);
             check(status_ok(s));
         }
     }
@@ -198,6 +223,9 @@ struct status home_redis_new(struct limiter *limiter, char error_text[256], stru
     home->pubsub = redis_pubsub_new(home->loop, &options,
                                     &(struct redis_listener){.message = heard, .arg = home});
     redis_subscribe(home->pubsub, span_str(home->busy));
+    redis_subscribe(home->pubsub, span_str(arena_printf(home->arena, "%s%u", home->wake,
+                                                        (unsigned)(limiter->stamp >> 32))));
+    limiter->queue.shared = true;
     op_init(&home->ended, home->loop, NULL, NULL);
     task_spawn(home->loop,
                &(struct task_options){.name = "redis home", .deadline_ms = TASK_DEADLINE_NONE}, run,

@@ -56,7 +56,9 @@ struct step {
     uint64_t stamp;
     uint64_t now_ms;
     unsigned tries;
-    bool losing; /* begins a new epoch, and does nothing else */
+    bool goes_on; /* with those who wait: takes the one that was absent in the step before */
+    bool served;  /* what there is to know of those who wait is true */
+    bool losing;  /* begins a new epoch, and does nothing else */
     bool writes;
     bool checked; /* what a renewal contradicts was just read; nobody joins any more */
     struct engine_event events[STEP_ASKS];
@@ -86,12 +88,14 @@ struct home_redis {
     struct stream_tls tls;
     const char *prefix; /* "{lim:main}:" */
     const char *busy;   /* channel */
+    const char *wake;   /* channels of limiters: this and their id */
     struct loop *loop;
     struct arena *arena; /* of what is said once */
 
     struct bell bell;
     struct op ended;
     bool stopping;
+    bool goes_on;        /* the next step takes one who was absent in the last */
     struct list queue;   /* asks */
     struct list lookers; /* who wait for a copy that is new */
 
@@ -136,7 +140,9 @@ struct status home_redis_new(struct limiter *limiter, char error_text[256],
                              struct home_redis **out) NODISCARD;
 void home_redis_free(struct home_redis *home) PARKS; /* takes NULL; nobody may ask any more */
 
+void home_redis_serve(struct home_redis *home);
 void home_redis_submit(struct home_redis *home, struct ask *ask);
+void home_redis_enqueue(struct home_redis *home, struct ask *ask); /* the same, between two steps */
 
 /* OK, or why the server that was found must not be used; waits a little for the first. */
 struct status home_redis_first(struct home_redis *home) NODISCARD PARKS;

@@ -1,12 +1,36 @@
 /* The asks of a step: who joins, and how they end. */
 #include "limiter/home_redis.h"
+#include "limiter/wait.h"
 
 #define RETRY_MS 1000
 
+/* What one that waits names may be another by the next step. */
+static void out_of_hand(struct ask *ask)
+{
+    if (ask->event.acquire != NULL) {
+        ask->event.acquire->pools[0] = NULL;
+    }
+}
+
+/* One that waits goes on waiting. */
 static void end(struct ask *ask, struct status s)
 {
+    if (wait_tries(ask)) {
+        out_of_hand(ask);
+    }
     ask->status = s;
     op_done(&ask->decided, STATUS_SUCCESS);
+}
+
+/* It waits no more, if it did. */
+static void end_wait(struct home_redis *home, struct ask *ask, struct status s)
+{
+    struct engine_waiter *waiter = ask->event.acquire != NULL ? ask->event.acquire->waiter : NULL;
+    if (waiter != NULL && waiter->entered != 0) {
+        engine_queue_leave(&home->limiter->queue, waiter);
+        wait_ended(home->limiter, waiter);
+    }
+    end(ask, s);
 }
 
 static void leave(struct home_redis *home, struct ask *ask)
@@ -20,30 +44,42 @@ void home_redis_answer(struct home_redis *home, struct ask *ask)
     leave(home, ask);
     ask->now_ms = home->step.now_ms;
     ask->waited_ms = home->limiter->clock_ms() - ask->asked_ms;
+    if (wait_tries(ask)) {
+        end(ask, STATUS_SUCCESS);
+        return;
+    }
     ask->answer(home->limiter, ask);
-    end(ask, STATUS_SUCCESS);
+    end_wait(home, ask, STATUS_SUCCESS);
 }
 
 void home_redis_answer_all(struct home_redis *home)
 {
+    home->step.served = true;
+    while (engine_queue_take_ended(&home->limiter->queue) != NULL) {
+        /* they are among the asks */
+    }
     METRIC_ADD(home->limiter->metrics.store_decisions_total, (double)home->step.n_asks);
     LIST_EACH (it, &home->step.asks) {
         home_redis_answer(home, CONTAINER_OF(it, struct ask, link));
     }
 }
 
-static struct status cannot(struct ask *ask, struct status why)
+static void fail(struct ask *ask, struct status why)
 {
-    return status_retry(REASON_STORE_FAILED, RETRY_MS,
-                        arena_printf(ask->arena, "nothing can be decided: %s", status_text(why)));
+    if (wait_tries(ask)) {
+        end(ask, STATUS_SUCCESS);
+        return;
+    }
+    end(ask,
+        status_retry(REASON_STORE_FAILED, RETRY_MS,
+                     arena_printf(ask->arena, "nothing can be decided: %s", status_text(why))));
 }
 
 void home_redis_fail_all(struct list *asks, struct status why)
 {
     struct list *first;
     while ((first = list_pop_front(asks)) != NULL) {
-        struct ask *ask = CONTAINER_OF(first, struct ask, link);
-        end(ask, cannot(ask, why));
+        fail(CONTAINER_OF(first, struct ask, link), why);
     }
 }
 
@@ -59,9 +95,9 @@ bool home_redis_fail_late(struct home_redis *home, struct status why)
     size_t before = home->step.n_asks;
     LIST_EACH (it, &home->step.asks) {
         struct ask *ask = CONTAINER_OF(it, struct ask, link);
-        if (ask->asked_ms + BUDGET_MS <= now_ms) {
+        if (ask->taken_ms + BUDGET_MS <= now_ms) {
             leave(home, ask);
-            end(ask, cannot(ask, why));
+            fail(ask, why);
         }
     }
     return home->step.n_asks < before;
@@ -77,11 +113,12 @@ static bool join(struct home_redis *home, struct ask *ask, struct list *back)
     struct status s = ask->find(home->limiter, ask, step->n_asks == 0);
     bool full = status_ok(s) ? !home_redis_name(home, ask, true) : s.reason == REASON_OVERLOADED;
     if (full && step->n_asks > 0) {
+        out_of_hand(ask);
         list_push_front(back, &ask->link);
         return false;
     }
     if (!status_ok(s)) {
-        end(ask, s);
+        end_wait(home, ask, s);
         return true;
     }
     list_push_back(&step->asks, &ask->link);
@@ -105,6 +142,7 @@ void home_redis_gather(struct home_redis *home)
     }
     while ((first = again.prev) != &again) { /* they have become too many */
         list_remove(first);
+        out_of_hand(CONTAINER_OF(first, struct ask, link));
         list_push_front(&home->queue, first);
     }
     while (room && !step->checked && step->n_asks < STEP_ASKS &&

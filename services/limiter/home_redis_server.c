@@ -44,6 +44,7 @@ struct status home_redis_options(struct home_redis *home, char error_text[256],
     }
     home->prefix = arena_printf(home->arena, "{lim:%s}:", config->group);
     home->busy = arena_printf(home->arena, "lim:busy:%s", config->group);
+    home->wake = arena_printf(home->arena, "lim:wake:%s:", config->group);
     home->tls.ca_file = config->redis_ca[0] != '\0' ? config->redis_ca : NULL;
     home->sentinels = (struct redis_sentinels){
         .addresses = home->addresses,

@@ -4,6 +4,7 @@
 
 #include "limiter/home_redis.h"
 #include "limiter/stream.h"
+#include "limiter/wait.h"
 
 #define FRESH_MS    1000  /* of a copy that may refuse by itself */
 #define COMPARE_MS  1000  /* the suite, when nobody asks */
@@ -52,14 +53,15 @@ static bool decide(struct home_redis *home)
         step->events[n++] = (struct engine_event){.order = home->lose};
     }
     LIST_EACH (it, &step->asks) {
-        if (!step->losing) {
+        if (!step->losing && !wait_tries(CONTAINER_OF(it, struct ask, link))) {
             step->events[n++] = CONTAINER_OF(it, struct ask, link)->event;
         }
     }
     uint64_t now_ms = home_redis_now_ms(home);
-    step->now_ms =
-        n > 0 ? engine_step(&limiter->policy->rules, now_ms, step->stamp, step->events, n, NULL)
-              : now_ms;
+    limiter->queue.suite = limiter->suite;
+    limiter->queue.goes_on = step->goes_on;
+    step->now_ms = engine_step(&limiter->policy->rules, now_ms, step->stamp, step->events, n,
+                               step->losing ? NULL : &limiter->queue);
     home_redis_name_none(home);
     LIST_EACH (it, &step->asks) {
         bool named =
@@ -84,7 +86,8 @@ static bool lasts(const struct home_redis *home, const struct engine_judgement *
 static bool may_refuse(const struct home_redis *home, const struct engine_acquire *acquire)
 {
     const struct engine_verdict *verdict = acquire->verdict;
-    bool may = !verdict->granted && !verdict->cancelled && verdict->n_judged > 0;
+    bool may =
+        !verdict->queued && !verdict->granted && !verdict->cancelled && verdict->n_judged > 0;
     for (size_t i = 0; may && i < verdict->n_judged; i++) {
         may = lasts(home, &verdict->judged[i]);
     }
@@ -138,7 +141,7 @@ static bool go_on(struct home_redis *home, struct status why)
         return false;
     }
     const struct ask *oldest = CONTAINER_OF(home->step.asks.next, struct ask, link);
-    uint64_t until_ms = oldest->asked_ms + BUDGET_MS, now_ms = home->limiter->clock_ms();
+    uint64_t until_ms = oldest->taken_ms + BUDGET_MS, now_ms = home->limiter->clock_ms();
     uint64_t left_ms = until_ms > now_ms ? until_ms - now_ms : 0;
     struct status s = redis_wait_ready(home->redis, loop_now_ms(home->loop) + left_ms);
     if (status_ok(s)) {
@@ -166,6 +169,14 @@ static bool was_kept(struct home_redis *home, bool *known)
     return *known && row != NULL && row->step >= (uint32_t)step->stamp;
 }
 
+/* Those who wait are where they were before the step. */
+static void undo(struct home_redis *home)
+{
+    if (!home->step.losing) {
+        engine_queue_undo(&home->limiter->queue, home->step.stamp);
+    }
+}
+
 /* True: try again. */
 static bool resolve(struct home_redis *home, struct status why)
 {
@@ -180,6 +191,7 @@ static bool resolve(struct home_redis *home, struct status why)
         home_redis_answer_all(home);
         return false;
     }
+    undo(home);
     if (!known) {
         home_redis_forget_step(home);
         missed(home);
@@ -214,6 +226,7 @@ static bool try_once(struct home_redis *home)
     bool signed_in = decide(home);
     answer_fresh(home);
     if (!signed_in) {
+        undo(home);
         home_redis_forget_step(home);
         home_redis_fail_step(home, status_of(REASON_STORE_FAILED, "16 limiters share this state"));
         return false;
@@ -225,6 +238,7 @@ static bool try_once(struct home_redis *home)
     }
     if (step->n_asks == 0 && !step->writes &&
         loop_now_ms(home->loop) < home->trip_ms + COMPARE_MS) {
+        step->served = true;
         return false;
     }
     step->tries++;
@@ -237,6 +251,7 @@ static bool try_once(struct home_redis *home)
         home_redis_answer_all(home);
         return false;
     case TRIP_AGED:
+        undo(home);
         step->checked = reading;
         if (step->n_asks > 0) {
             home_redis_fail_late(home,
@@ -248,8 +263,9 @@ static bool try_once(struct home_redis *home)
         if (step->tries > TRIES_HASTY) {
             why = task_sleep_ms(1);
         }
-        return step->n_asks > 0 || home->loss != ENGINE_LOSS_NONE;
+        return step->n_asks > 0 || home->loss != ENGINE_LOSS_NONE || home->limiter->queue.n > 0;
     case TRIP_UNSENT:
+        undo(home);
         home_redis_forget_step(home);
         return go_on(home, why);
     case TRIP_LOST:
@@ -275,6 +291,19 @@ static void drop_records(struct home_redis *home)
     }
 }
 
+/* Whose turn may have come joins the next step. */
+static void serve(struct home_redis *home)
+{
+    struct engine_queue *queue = &home->limiter->queue;
+    home->goes_on = home->step.served && queue->n > 0 && queue->absent != NULL;
+    if (home->goes_on) {
+        struct ask *ask = wait_ask(queue->absent);
+        if (ask->decided.done && ask->offered) {
+            home_redis_enqueue(home, ask);
+        }
+    }
+}
+
 void home_redis_step(struct home_redis *home)
 {
     struct step *step = &home->step;
@@ -293,6 +322,8 @@ void home_redis_step(struct home_redis *home)
     }
     step->tries = 0;
     step->checked = false;
+    step->goes_on = home->goes_on;
+    step->served = false;
     home->why_text[0] = '\0';
     bool again = true;
     while (again && (step->n_asks > 0 || !home->stopping)) {
@@ -301,4 +332,5 @@ void home_redis_step(struct home_redis *home)
     }
     drop_records(home);
     stream_changed(home->limiter);
+    serve(home);
 }

@@ -241,7 +241,10 @@ enum trip home_redis_send(struct home_redis *home, bool reading, struct status *
     const struct step *step = &home->step;
     CLEANUP(arena_drop) struct arena *arena = arena_new(TRIP_MOST);
     struct span *keys = ARENA_ARRAY(arena, struct span, step->n_keys);
-    struct span *args = ARENA_ARRAY(arena, struct span, 1 + 3 * step->n_keys);
+    const struct engine_queue *queue = &home->limiter->queue;
+    struct span *args =
+        ARENA_ARRAY(arena, struct span, 1 + 3 * step->n_keys + 2 * ENGINE_WAKES_MOST);
+    size_t n_args = 1 + 3 * step->n_keys;
     args[0] = number(step->now_ms, arena);
     for (size_t i = 0; i < step->n_keys; i++) {
         const struct step_key *key = &step->keys[i];
@@ -252,10 +255,14 @@ enum trip home_redis_send(struct home_redis *home, bool reading, struct status *
             value_of(step, key, arena, &args[2 + 3 * i], &args[3 + 3 * i]);
         }
     }
+    for (size_t i = 0; !reading && !step->losing && i < queue->n_wakes; i++) {
+        args[n_args++] = span_str(arena_printf(arena, "%s%u", home->wake, queue->wakes[i].limiter));
+        args[n_args++] = span_str(queue->wakes[i].pool->name);
+    }
     const struct redis_reply *reply;
     uint64_t sent_us = clock_mono_us();
-    struct status s = redis_eval(home->redis, &home->txn, keys, step->n_keys, args,
-                                 1 + 3 * step->n_keys, arena, &reply);
+    struct status s =
+        redis_eval(home->redis, &home->txn, keys, step->n_keys, args, n_args, arena, &reply);
     return status_ok(s) ? taken(home, reply, reading, clock_mono_us() - sent_us, why)
                         : failed(home, reading, s, why);
 }

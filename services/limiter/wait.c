@@ -25,6 +25,12 @@ struct ask *wait_ask(const struct engine_waiter *waiter)
     return waiting_of(waiter)->ask;
 }
 
+bool wait_tries(const struct ask *ask)
+{
+    const struct engine_acquire *acquire = ask->event.acquire;
+    return acquire != NULL && acquire->waiter != NULL && acquire->waiter->waiting;
+}
+
 static struct engine_waiter *find(const struct limiter *limiter, const struct engine_id *id)
 {
     return map_get(limiter->waiters, id_key(id));
@@ -45,19 +51,19 @@ void wait_ended(struct limiter *limiter, struct engine_waiter *waiter)
     bell_ring(&waiting->bell);
 }
 
-/* Out of the queue, without a verdict of the engine. */
+/* Out of the queue, without a verdict of the engine; not while a home has it in hand. */
 static void leave(struct limiter *limiter, struct engine_waiter *waiter)
 {
     forget(limiter, waiter);
-    limiter_step(limiter, (struct engine_event){.leave = waiter});
-    limiter_serve(limiter);
+    engine_queue_leave(&limiter->queue, waiter);
+    home_serve(limiter);
 }
 
 /* Cancelled, or asked for again, while it waits. */
 void wait_cancel(struct limiter *limiter, const struct engine_id *id)
 {
     struct engine_waiter *waiter = find(limiter, id);
-    if (waiter != NULL && waiter->waiting) {
+    if (waiter != NULL && waiter->waiting && !home_has(limiter, wait_ask(waiter))) {
         struct ask *ask = wait_ask(waiter);
         leave(limiter, waiter);
         *ask->event.acquire->verdict = (struct engine_verdict){.cancelled = true};
@@ -158,11 +164,16 @@ static struct status tell(struct limiter *limiter, struct waiting *waiting,
                           struct wait_news *news) PARKS
 {
     struct ask *ask = waiting->ask;
-    TRY(ask->find(limiter, ask, true));
+    home_recall(limiter, ask);
+    if (waiting->ended) {
+        return STATUS_SUCCESS;
+    }
+    TRY(ask->find(limiter, ask, limiter->redis == NULL)); /* a step may be on its way */
     uint64_t now_ms = home_now_ms(limiter);
     struct engine_place place =
         engine_queue_place(&limiter->policy->rules, now_ms, &limiter->queue, &waiting->waiter);
     ask->event.acquire->pools[0] = NULL;
+    home_offer(limiter, ask);
     return news->tell(news, &place, now_ms);
 }
 
@@ -209,6 +220,7 @@ static void give_up(struct limiter *limiter, struct waiting *waiting)
     verdict->queued = false;
     verdict->n_judged = 0;
     verdict->reasons = 1u << ENGINE_REASON_WOULD_MISS_DEADLINE;
+    ask->status = STATUS_SUCCESS;
     ask->now_ms = home_now_ms(limiter);
     ask->answer(limiter, ask);
 }
@@ -220,7 +232,9 @@ static struct status wait_for(struct limiter *limiter, struct waiting *waiting, 
     struct engine_acquire *acquire = ask->event.acquire;
     const struct engine_verdict *verdict = acquire->verdict;
     uint64_t begin_ms = ask->now_ms, promised_ms = verdict->exact ? verdict->retry_at_ms : 0;
+    home_offer(limiter, ask);
     struct status s = until_ended(limiter, waiting, until_ms, news);
+    home_recall(limiter, ask); /* it may end after all */
     if (!waiting->ended && !status_ok(s)) {
         leave(limiter, &waiting->waiter);
         ask->now_ms = home_now_ms(limiter);

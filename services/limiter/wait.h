@@ -47,6 +47,9 @@ void wait_ended(struct limiter *limiter, struct engine_waiter *waiter);
 /* Its ask. */
 struct ask *wait_ask(const struct engine_waiter *waiter);
 
+/* The ask is of one that waits already, and is only tried again. */
+bool wait_tries(const struct ask *ask);
+
 /* Somebody holds a grant of this id. */
 void wait_heard_of(struct limiter *limiter, const struct engine_id *id);
 

@@ -352,7 +352,7 @@ class Waiter:
         self.limiter, self.call, self.session, self.tenant = limiter, call, session, tenant
         self.candidates, self.priority, self.weight = candidates, priority, weight
         self.deadline, self.since, self.number = deadline, since, number
-        self.place, self.charge, self.candidate, self.waiting = None, 0, 0, False
+        self.place, self.charge, self.candidate = None, 0, 0
 
     def key(self, now, pool, cost=0):
         risen = max(0, now - self.since) // AGING
@@ -457,7 +457,8 @@ class Limiter:
         if ahead:
             at, certain = pool.eta(now, ahead + 1, charges + charge)
             judgement.failed.append(QUEUED_BEHIND)
-            judgement.when = max(judgement.when, at, now + 1)
+            soon = now + (HEAD_LIFE // 8 if waiter in queue.waiters else 1)
+            judgement.when = max(judgement.when, soon if at <= now else at)
             judgement.hint = judgement.hint or not certain or at <= now
         return judgement
 
@@ -609,6 +610,8 @@ class Limiter:
                 continue
             pool.write(step, now)
             pool.heads = {l: h for l, h in pool.heads.items() if now < h.expires}
+            if limiter in pool.heads and pool.heads[limiter].known[0] != head.known[0]:
+                queue.freed = True
             pool.heads[limiter] = head
         for pool in pools:
             heads = [h.waiter for h in pool.heads.values() if now < h.expires]

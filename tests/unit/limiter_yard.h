@@ -65,6 +65,11 @@ static inline void step(struct yard *y, uint32_t limiter, struct engine_event *e
     }
     y->n_wakes = queue->n_wakes;
     memcpy(y->wakes, queue->wakes, sizeof(y->wakes));
+    for (size_t i = 0; i < y->n_wakes; i++) { /* they hear of it a little later */
+        struct engine_queue *other = &y->queues[y->wakes[i].limiter - 1];
+        uint64_t heard_ms = y->b->now_ms + 1;
+        other->wake_ms = heard_ms < other->wake_ms ? heard_ms : other->wake_ms;
+    }
 }
 
 static inline void tick(struct yard *y, uint32_t limiter)
