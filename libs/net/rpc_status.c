@@ -240,7 +240,7 @@ static uint32_t duration_ms(const Google__Protobuf__Duration *duration)
     if (duration == NULL || duration->seconds < 0 || duration->nanos < 0) {
         return 0;
     }
-    if (duration->seconds >= UINT32_MAX / 1000) {
+    if (duration->seconds > UINT32_MAX / 1000) {
         return UINT32_MAX;
     }
     uint64_t ms =
