@@ -391,6 +391,7 @@ struct app *app_new(const struct app_options *options)
     app->common = common_of(&options->spec->config, options->config);
     app->arena = options->arena;
     app->loop = options->loop;
+    loop_busy_poll(app->loop, app->common.busy_poll_us);
     app->wire = options->wire;
     app->health = health_new(app->loop);
     app->readiness = readiness_new(on_verdict, app);

@@ -8,6 +8,10 @@
 #include "base/list.h"
 #include "base/map.h"
 
+#define LABELS_MOST 8
+#define LABEL_MOST  128 /* longer values are cut */
+#define KEY_MOST    (LABELS_MOST * (LABEL_MOST + 1))
+
 enum kind {
     KIND_COUNTER,
     KIND_GAUGE,
@@ -67,6 +71,7 @@ static struct metric *family(const char *name, const char *labels, const char *h
     metric->name = name;
     metric->labels = labels;
     metric->n_labels = count_labels(labels);
+    check(metric->n_labels <= LABELS_MOST);
     metric->help = help;
     metric->kind = kind;
     metric->children = map_new();
@@ -100,33 +105,39 @@ struct metric *metric_tokens(const char *name, const char *labels, const char *h
     return metric;
 }
 
-static void add_key(struct buf *key, const struct metric *metric, const char *const *labels)
+/* The key of a child, written without an allocation: every count of the process comes by here. */
+static struct span key_of(char room[KEY_MOST], const struct metric *metric,
+                          const char *const *labels)
 {
+    size_t len = 0;
     for (size_t i = 0; i < metric->n_labels; i++) {
-        buf_add_span(key, span_first(span_str(labels[i]), 128));
-        buf_add_char(key, '\0');
+        struct span value = span_first(span_str(labels[i]), LABEL_MOST);
+        memcpy(room + len, value.len > 0 ? value.at : "", value.len);
+        room[len + value.len] = '\0';
+        len += value.len + 1;
     }
+    return span_of(room, len);
 }
 
 static struct child *child_of(struct metric *metric, const char *const *labels)
 {
-    CLEANUP(buf_clear) struct buf key;
-    buf_init(&key, 4096);
-    add_key(&key, metric, labels);
-    struct child *child = map_get(metric->children, buf_span(&key));
+    char room[KEY_MOST];
+    struct span key = key_of(room, metric, labels);
+    struct child *child = map_get(metric->children, key);
     if (child != NULL) {
         return child;
     }
     if (map_count(metric->children) >= METRIC_CHILDREN) {
-        buf_reset(&key);
+        const char *others[LABELS_MOST];
         for (size_t i = 0; i < metric->n_labels; i++) {
-            buf_add(&key, "other", sizeof("other"));
+            others[i] = "other";
         }
-        child = map_get(metric->children, buf_span(&key));
+        key = key_of(room, metric, others);
+        child = map_get(metric->children, key);
     }
     if (child == NULL) {
         child = alloc_zeroed(1, sizeof(*child) + (metric->n_bounds + 1) * sizeof(uint64_t));
-        map_set(metric->children, buf_span(&key), child);
+        map_set(metric->children, key, child);
     }
     return child;
 }
@@ -158,10 +169,8 @@ void metric_observe(struct metric *metric, double value, const char *const *labe
 
 double metric_value(const struct metric *metric, const char *const *labels)
 {
-    CLEANUP(buf_clear) struct buf key;
-    buf_init(&key, 4096);
-    add_key(&key, metric, labels);
-    struct child *child = map_get(metric->children, buf_span(&key));
+    char room[KEY_MOST];
+    const struct child *child = map_get(metric->children, key_of(room, metric, labels));
     if (child == NULL) {
         return 0;
     }

@@ -1,9 +1,11 @@
 #include "loop/loop.h"
 
+#include <sched.h>
 #include <stdlib.h>
 #include <uv.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "loop/core.h"
 #include "loop/mailbox.h"
 #include "loop/sanitizer.h"
@@ -22,6 +24,7 @@ struct loop {
     size_t watches;
     size_t works;
     bool stopping;
+    uint64_t busy_poll_us;
     bool own_clock;
     uint64_t own_now_ms;
 };
@@ -66,13 +69,35 @@ static void set_wake(struct loop *loop)
     uv_timer_start(&loop->wake, on_wake, next > now ? next - now : 0, 0);
 }
 
+static bool has_work(const struct loop *loop)
+{
+    return loop->posted_here || !list_empty(&loop->core.tasks.ready) ||
+           timers_next_ms(&loop->core.timers) <= loop_now_ms(loop);
+}
+
+/* False: nothing came. Other threads get the core between two looks: what is looked for may be
+ * theirs to bring. */
+static bool look_out(struct loop *loop)
+{
+    uint64_t until_us = clock_mono_us() + loop->busy_poll_us;
+    bool found = false;
+    while (!found && clock_mono_us() < until_us) {
+        sched_yield();
+        uv_run(&loop->uv, UV_RUN_NOWAIT);
+        found = has_work(loop);
+    }
+    return found;
+}
+
 static void turn(struct loop *loop)
 {
     struct core *core = &loop->core;
     set_wake(loop);
-    bool busy = loop->posted_here || !list_empty(&core->tasks.ready) ||
-                timers_next_ms(&core->timers) <= loop_now_ms(loop);
-    uv_run(&loop->uv, busy ? UV_RUN_NOWAIT : UV_RUN_ONCE);
+    if (has_work(loop)) {
+        uv_run(&loop->uv, UV_RUN_NOWAIT);
+    } else if (loop->busy_poll_us == 0 || !look_out(loop)) {
+        uv_run(&loop->uv, UV_RUN_ONCE);
+    }
     if (loop->posted_here) {
         take_posts(loop);
     }
@@ -88,6 +113,11 @@ void loop_run(struct loop *loop)
     loop->stopping = false;
     take_posts(loop);
     tasks_run(&loop->core.tasks);
+}
+
+void loop_busy_poll(struct loop *loop, uint64_t us)
+{
+    loop->busy_poll_us = us;
 }
 
 void loop_stop(struct loop *loop)

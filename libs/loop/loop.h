@@ -25,6 +25,10 @@ void loop_free(struct loop *loop);
 void loop_run(struct loop *loop);
 void loop_stop(struct loop *loop);
 
+/* Before the loop sleeps it looks for so long whether something comes: who is woken from sleep pays
+ * for it, on virtual machines tens of microseconds, and who looks burns its core. 0: never. */
+void loop_busy_poll(struct loop *loop, uint64_t us);
+
 /* Turns until the predicate holds; for tests and orderly ends. */
 void loop_run_until(struct loop *loop, bool (*done)(void *arg), void *arg);
 

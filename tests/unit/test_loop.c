@@ -17,6 +17,14 @@ struct probe {
 
 static size_t fired_in_all;
 
+/* Of this process. */
+static uint64_t cpu_us(void)
+{
+    struct timespec used;
+    assert_int_equal(clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used), 0);
+    return (uint64_t)used.tv_sec * 1000000 + (uint64_t)used.tv_nsec / 1000;
+}
+
 static void probe_fires(struct timer *timer)
 {
     struct probe *probe = CONTAINER_OF(timer, struct probe, timer);
@@ -133,6 +141,33 @@ task_test_real(a_timer_that_passed_while_a_task_ran_fires)
     uint64_t when_ms = loop_now_ms(task_loop()) + 5;
     usleep(20000);
     assert_status_ok(task_sleep_until(when_ms));
+}
+
+static void posts_now_and_later(void *arg)
+{
+    struct op *ops = arg;
+    op_post(&ops[0], STATUS_SUCCESS);
+    usleep(20000);
+    op_post(&ops[1], STATUS_SUCCESS);
+}
+
+/* What comes while it looks and what wakes it later is taken alike, and it does go to sleep. */
+task_test_real(a_loop_that_looks_out_misses_nothing_and_sleeps)
+{
+    struct op ops[2];
+    uint64_t before_us = cpu_us();
+    loop_busy_poll(task_loop(), 500);
+    op_init(&ops[0], task_loop(), NULL, NULL);
+    op_init(&ops[1], task_loop(), NULL, NULL);
+    struct thread *thread = thread_start("poster", posts_now_and_later, ops);
+    assert_status_ok(op_wait(&ops[0]));
+    assert_status_ok(op_wait(&ops[1]));
+    thread_join(thread);
+    uint64_t began_ms = clock_mono_ms();
+    assert_status_ok(task_sleep_ms(300));
+    assert_in_range(clock_mono_ms() - began_ms, 299, 300 + 600);
+    assert_in_range(cpu_us() - before_us, 0, 150000); /* measured: 2,000 */
+    loop_busy_poll(task_loop(), 0);
 }
 
 task_test(a_clock_of_its_own_stands_still)
@@ -383,6 +418,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_timer_that_restarts_itself_in_the_past_leaves_room_for_others),
     cmocka_unit_test(timers_keep_real_time),
     cmocka_unit_test(a_timer_that_passed_while_a_task_ran_fires),
+    cmocka_unit_test(a_loop_that_looks_out_misses_nothing_and_sleeps),
     cmocka_unit_test(a_clock_of_its_own_stands_still),
     cmocka_unit_test(a_watch_tells_what_was_asked_and_goes_on_telling),
     cmocka_unit_test(a_watch_tells_that_the_peer_left),
