@@ -20,6 +20,7 @@ from world import BIN, OUT, World  # noqa: E402
 SPAN = '1200ms'
 CALLERS = (1, 8, 64)
 RATE = 5000  # decisions a second, open loop
+EAGER = '--busy-poll-us=100'
 
 # Measured on two cores, one for the server, one for the generator and Redis; one hot key, one
 # decision a call over one counter: thousands a second with 8 callers, 64, and 64 in flight on one
@@ -148,16 +149,24 @@ def derive(members, calls):
     return members
 
 
-def home(world):
-    """The points of one limiter in its home, one round."""
+def attached(world):
+    """The points of one limiter over a session, one round."""
+    found = {callers: derive(bench(world, 'limiter', callers, attach=1), 2)
+             for callers in CALLERS[1:]}
+    found['rate'] = derive(bench(world, 'limiter', 64, RATE / 2, attach=1), 2)
+    return found
+
+
+def home(world, eager):
+    """The points of one limiter in its home, one round; eager: of one that looks before it sleeps."""
     found = {}
     for callers in CALLERS:
         found['echo', callers] = derive(bench(world, 'echo', callers), 1)
         found['limiter', callers] = derive(bench(world, 'limiter', callers), 2)
-    for callers in CALLERS[1:]:
-        found['attach', callers] = derive(bench(world, 'limiter', callers, attach=1), 2)
     found['echo', 'rate'] = derive(bench(world, 'echo', 64, RATE), 1)
     found['limiter', 'rate'] = derive(bench(world, 'limiter', 64, RATE / 2), 2)
+    found.update({('attach', point): members for point, members in attached(world).items()})
+    found.update({('eager', point): members for point, members in attached(eager).items()})
     return found
 
 
@@ -174,37 +183,36 @@ def table(title, rounds, engine):
               f"{spread(these, 'p50_us', 1000)} | {spread(these, 'p99_us', 1000)} | "
               f"{median(these, 'cpu'):.0f}: {median(these, 'grpc'):.0f} + "
               f"{median(empty, 'loop'):.0f} + {own:.0f} ({engine / 1000:.2f}) |")
-    for n in CALLERS[1:]:
-        these = [found['attach', n] for found in rounds]
-        print(f"| {n}, Attach | {spread(these, 'decisions', form='{:.0f}')} | "
-              f"{spread(these, 'p50_us', 1000)} | {spread(these, 'p99_us', 1000)} | "
-              f"{median(these, 'cpu'):.0f}: {median(these, 'grpc'):.0f} + "
-              f"{median(these, 'loop'):.0f} of the loop |")
+    for how, word in (('attach', 'Attach'), ('eager', f'Attach, {EAGER}')):
+        for point, name in [*((n, str(n)) for n in CALLERS[1:]), ('rate', f'{RATE}/s, open loop')]:
+            these = [found[how, point] for found in rounds]
+            print(f"| {name}, {word} | {spread(these, 'decisions', form='{:.0f}')} | "
+                  f"{spread(these, 'p50_us', 1000)} | {spread(these, 'p99_us', 1000)} | "
+                  f"{median(these, 'cpu'):.0f}: {median(these, 'grpc'):.0f} + "
+                  f"{median(these, 'loop'):.0f} of the loop |")
 
 
 def ratio(homes):
     print('\n**Beside others**: thousand decisions a second\n')
     print('| | 8 in flight | 64 in flight on one connection | 8 callers | 64 callers | CPU µs a '
-          'decision |\n|---|--:|--:|--:|--:|--:|')
-    best = {}
+          'decision, with 8 and 64 |\n|---|--:|--:|--:|--:|--:|')
+    ways = {'limiter': '{}, 3 resources', 'attach': '{}, over Attach, as routers ask',
+            'eager': '{}, over Attach, ' + EAGER}
+    best = []
     for name, rounds in homes.items():
-        eight, many = (median([found['limiter', n] for found in rounds], 'decisions') / 1000
-                       for n in (8, 64))
-        cpu = median([found['limiter', 64] for found in rounds], 'cpu')
-        best[name] = (eight, many)
-        attached = [median([found['attach', n] for found in rounds], 'decisions') / 1000
-                    for n in (8, 64)]
-        stream = median([found['attach', 64] for found in rounds], 'cpu')
-        print(f'| prism-limiter, {name}, 3 resources | {eight:.1f} | {many:.1f} | | | {cpu:.0f} |')
-        print(f'| the same over Attach, as routers ask | {attached[0]:.1f} | {attached[1]:.1f} | | | '
-              f'{stream:.0f} |')
+        for how, words in ways.items():
+            points = {n: [found[how, n] for found in rounds] for n in CALLERS[1:]}
+            eight, many = (median(these, 'decisions') / 1000 for these in points.values())
+            cpu = ', '.join(f"{median(these, 'cpu'):.0f}" for these in points.values())
+            best.append((words.format(name), eight, many))
+            print(f'| prism-limiter, {words.format(name)} | {eight:.1f} | {many:.1f} | | | {cpu} |')
     for name, eight, many, one, spent in OTHERS:
         print(f'| {name}, 1 counter | | {one} | {eight} | {many} | {spent} |')
     _, eight, _, one, _ = OTHERS[0]
     print()
-    for name, (ours, many) in best.items():
-        print(f'Ours in {name} to envoyproxy/ratelimit: {ours / eight:.2f} with 8, {many / one:.2f} '
-              f'with 64 on one connection.')
+    for name, ours, many in best:
+        print(f'{name}: {ours / eight:.2f} of envoyproxy/ratelimit with 8, {many / one:.2f} with 64 '
+              f'on one connection.')
 
 
 class Pinned(World):
@@ -247,18 +255,18 @@ def groups(rounds):
 def main(arguments):
     rounds = int(arguments[0]) if arguments else 3
     engine = engine_cost()
-    with start() as world:
-        memory = [home(world) for _ in range(rounds)]
-    with start(redis=True) as world:
-        redis = [home(world) for _ in range(rounds)]
+    homes = {}
+    for name, redis in (('memory', False), ('Redis', True)):
+        with start(redis=redis) as world, start(redis=redis, limiter=[EAGER]) as eager:
+            homes[name] = [home(world, eager) for _ in range(rounds)]
     print(f'{os.cpu_count()} cores; medians of {rounds} rounds of {SPAN}, least..most.')
     print(f"\nEngine alone, three resources: {engine['grant_ns']:.0f} ns a grant, "
           f"{engine['report_ns']:.0f} ns a report, {engine['refusal_ns']:.0f} ns a refusal.")
     each = (engine['grant_ns'] + engine['report_ns']) / 2
-    table('One limiter, memory (with its file)', memory, each)
-    table('One limiter, Redis', redis, each)
+    table('One limiter, memory (with its file)', homes['memory'], each)
+    table('One limiter, Redis', homes['Redis'], each)
     groups(rounds)
-    ratio({'memory': memory, 'Redis': redis})
+    ratio(homes)
     with open('/proc/loadavg', encoding='ascii') as file:
         print(f'\nLoad average at the end: {file.read().split()[0]}.')
     return 0
