@@ -168,7 +168,7 @@ void small_suite_start(struct small_suite *s, const struct small_suite_options *
     s->router = app_state(s->apps[SUITE_ROUTER]);
     s->to_limiter = channel_to(s, SUITE_LIMITER);
     s->to_router = channel_to(s, SUITE_ROUTER);
-    while (s->limiter->sessions != 1) {
+    while (s->limiter->sessions != 1 || list_empty(&s->limiter->watches)) {
         assert_status_ok(task_sleep_ms(1));
     }
     s->tasks = loop_tasks(task_loop());
@@ -325,7 +325,7 @@ static const char *going_on(const struct small_suite *s)
         "prism_analyzer_watchers",
         "prism_analyzer_sections_running",
     };
-    if (s->limiter->sessions != 1) {
+    if (s->limiter->sessions != 1 || list_empty(&s->limiter->watches)) {
         return "the router's coming back to the limiter";
     }
     if (loop_tasks(task_loop()) != s->tasks) {
@@ -350,7 +350,7 @@ static const char *going_on(const struct small_suite *s)
         }
     }
     return sum_of(buf_span(&text), "grpc_server_started_total") ==
-                   sum_of(buf_span(&text), "grpc_server_handled_total") + 1 /* the session */
+                   sum_of(buf_span(&text), "grpc_server_handled_total") + 2 /* session, states */
                ? NULL
                : "a gRPC call";
 }

@@ -477,7 +477,8 @@ static bool idle(struct suite *suite) PARKS
            suite_metric(suite, SUITE_ROUTER, "prism_router_upstream_open", "") == 0 &&
            calls_over(suite, SUITE_ROUTER, 0) &&
            calls_over(suite, SUITE_LIMITER,
-                      suite_metric(suite, SUITE_LIMITER, "prism_limiter_sessions", "")) &&
+                      suite_metric(suite, SUITE_LIMITER, "prism_limiter_sessions", "") +
+                          suite_metric(suite, SUITE_LIMITER, "prism_limiter_watchers", "")) &&
            suite_metric(suite, SUITE_LIMITER, "prism_limiter_leases", "") == 0 &&
            judge_running(suite_arrivals(suite)) == 0;
 }

@@ -54,6 +54,7 @@ struct limiter {
     struct timer wake;      /* somebody's turn comes */
     size_t grants;          /* tasks that watch over one */
     struct list watches;    /* streams of changes (stream.c) */
+    bool draining;          /* they are to end */
     size_t sessions;        /* attached */
     void (*on_ready)(void *arg, bool ready, const char *why); /* of the store; may be NULL */
     void *on_ready_arg;

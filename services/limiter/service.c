@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "limiter/home_redis.h"
+#include "limiter/stream.h"
 #include "limiter/wait.h"
 #include "prism/limiter/v1/limiter.pb-c.h"
 
@@ -61,6 +62,12 @@ static void reload(struct app *app, void *state) PARKS
     limiter_reload(state, app_loop(app));
 }
 
+static void drain(struct app *app, void *state)
+{
+    (void)app;
+    stream_drain(state);
+}
+
 static void stop(struct app *app, void *state) PARKS
 {
     (void)app;
@@ -81,5 +88,6 @@ const struct service_spec limiter_spec = {
     .admin_offset = offsetof(struct limiter_config, admin),
     .start = start,
     .stop = stop,
+    .drain = drain,
     .reload = reload,
 };

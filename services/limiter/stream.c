@@ -15,6 +15,7 @@
 #define PLACE_SIGN_MS  5000  /* the same of who waits */
 #define PAUSE_MS       20    /* between two looks at all resources */
 #define NAMES_MOST     64
+#define COME_BACK_MS   1000
 #define RESOURCE_ARENA (64u << 10)
 
 /* --- AcquireStream -----------------------------------------------------------------------------
@@ -100,6 +101,7 @@ struct watch {
     const Limiter__WatchResourcesRequest *request;
     struct said *said; /* by slot */
     size_t n_said;
+    bool all_said;     /* the present, and that it is all of it */
     uint64_t spoke_ms; /* loop_now_ms */
     uint64_t next_ms;  /* the first of the states ends then */
 };
@@ -109,6 +111,12 @@ void stream_changed(const struct limiter *limiter)
     LIST_EACH (it, &limiter->watches) {
         bell_ring(&CONTAINER_OF(it, struct watch, link)->bell);
     }
+}
+
+void stream_drain(struct limiter *limiter)
+{
+    limiter->draining = true;
+    stream_changed(limiter);
 }
 
 static bool is_watched(const struct watch *watch, const struct engine_resource *r)
@@ -172,8 +180,12 @@ static struct status watch_all(struct watch *watch) PARKS
         for (size_t slot = 0; slot < store_slots(watch->limiter->store); slot++) {
             TRY(look(watch, slot));
         }
+        if (watch->limiter->draining) {
+            return status_retry(REASON_SHUTTING_DOWN, COME_BACK_MS, NULL);
+        }
         uint64_t present_ms = loop_now_ms(task_loop()), now_ms = home_now_ms(watch->limiter);
-        if (present_ms >= watch->spoke_ms + LIFE_SIGN_MS) {
+        if (!watch->all_said || present_ms >= watch->spoke_ms + LIFE_SIGN_MS) {
+            watch->all_said = true;
             TRY(say(watch, NULL));
         }
         uint64_t until_ms = watch->spoke_ms + LIFE_SIGN_MS;
@@ -193,8 +205,12 @@ struct status stream_watch(struct rpc *rpc, const void *message)
     if (watch.request->n_resources > NAMES_MOST) {
         return rpc_bad_field(rpc, "resources", "must be at most 64");
     }
+    TRY(rpc_stand(rpc));
+    const struct limiter_metrics *m = &watch.limiter->metrics;
     list_push_back(&watch.limiter->watches, &watch.link);
+    METRIC_ADD(m->watchers, 1);
     struct status s = watch_all(&watch);
+    METRIC_ADD(m->watchers, -1);
     list_remove(&watch.link);
     free(watch.said);
     return s;

@@ -14,4 +14,7 @@ struct status stream_watch(struct rpc *rpc, const void *request) NODISCARD PARKS
 /* For homes: something may have changed. */
 void stream_changed(const struct limiter *limiter);
 
+/* Watchers are told to come back, elsewhere. */
+void stream_drain(struct limiter *limiter);
+
 #endif

@@ -49,6 +49,7 @@ struct leases;
 struct lessons;
 struct map;
 struct records;
+struct states;
 
 struct router {
     struct app *app;
@@ -66,8 +67,8 @@ struct router {
     struct records *records;
     struct lessons *lessons;
     struct vitals *vitals;
-    struct checks *checks;           /* NULL: none are made */
-    struct task *poller;             /* asks the limiter about models while somebody watches them */
+    struct checks *checks; /* NULL: none are made */
+    struct states *states;
     uint8_t session[ROUTER_ID_SIZE]; /* this process, for limiter and ledger */
     size_t handed_over;              /* settlements on their way (settlement.h) */
     uint64_t settle_end_ms;          /* loop time when they are given up; 0: router runs */
@@ -163,9 +164,6 @@ char *models_legacy_warning(const struct catalogue_model *model, struct arena *a
 struct status models_list(struct rpc *rpc, const void *request) PARKS;
 struct status models_get(struct rpc *rpc, const void *request) PARKS;
 struct status models_watch(struct rpc *rpc, const void *request) PARKS; /* watch.c */
-
-/* Asks the limiter about every model and keeps that in vitals. */
-void models_poll(struct router *router) PARKS;
 
 /* A model as a message, with what vitals know of it. */
 Router__Model *models_known(const struct router *router, const struct catalogue *catalogue,

@@ -109,6 +109,7 @@ static struct status start(struct app *app, const void *config, void **state) PA
                            router->config->limiter_wait);
     router->leases = leases_start(router);
     router->records = records_start(router);
+    router->states = states_start(router);
     router->checks = checks_start(router);
     /* Without it no call can be admitted. */
     app_follow(app, "limiter", router->limiter, "the limiter is not connected");
@@ -167,12 +168,7 @@ static void stop(struct app *app, void *state) PARKS
     struct router *router = state;
     (void)app;
     checks_stop(router->checks);
-    if (router->poller != NULL) {
-        task_cancel(router->poller, status_of(REASON_SHUTTING_DOWN, NULL));
-    }
-    while (router->poller != NULL && status_ok(task_sleep_ms(1))) {
-        /* it ends its question to the limiter */
-    }
+    states_stop(router->states);
     settlements_end(router);
     leases_stop(router->leases);
     records_stop(router->records);

@@ -160,22 +160,38 @@ void vitals_put_history(const struct vitals *vitals, Router__ModelRegion *region
 
 /* --- the limiter's word ----------------------------------------------------------------------- */
 
-void vitals_take_state(struct vitals *vitals, const Router__ModelRegion *region)
+static Router__Model__State state_of(Limiter__ResourceState state)
 {
-    struct entry *entry = find_or_add(vitals, region->resource);
-    if (entry == NULL) {
-        return;
+    switch (state) {
+    case LIMITER__RESOURCE_STATE__RESOURCE_STATE_OPEN:
+        return ROUTER__MODEL__STATE__STATE_OPEN;
+    case LIMITER__RESOURCE_STATE__RESOURCE_STATE_COOLDOWN:
+        return ROUTER__MODEL__STATE__STATE_COOLDOWN;
+    case LIMITER__RESOURCE_STATE__RESOURCE_STATE_BREAKER_OPEN:
+        return ROUTER__MODEL__STATE__STATE_BREAKER_OPEN;
+    case LIMITER__RESOURCE_STATE__RESOURCE_STATE_HALF_OPEN:
+        return ROUTER__MODEL__STATE__STATE_HALF_OPEN;
+    case LIMITER__RESOURCE_STATE__RESOURCE_STATE_GONE:
+        return ROUTER__MODEL__STATE__STATE_GONE;
+    case LIMITER__RESOURCE_STATE__RESOURCE_STATE_CLOSED:
+    case LIMITER__RESOURCE_STATE__RESOURCE_STATE_STATE_LOST:
+        return ROUTER__MODEL__STATE__STATE_CLOSED;
+    case LIMITER__RESOURCE_STATE__RESOURCE_STATE_UNSPECIFIED:
+    case _LIMITER__RESOURCE_STATE_IS_INT_SIZE:
+        break;
     }
-    const Google__Protobuf__Timestamp *until = region->state_until;
-    uint64_t until_ms =
-        until != NULL ? (uint64_t)until->seconds * 1000 + (uint64_t)until->nanos / 1000000 : 0;
+    return ROUTER__MODEL__STATE__STATE_UNSPECIFIED;
+}
+
+static void set_state(struct vitals *vitals, struct entry *entry, Router__Model__State state,
+                      uint64_t left_ms, struct span note)
+{
+    uint64_t until_ms = left_ms > 0 ? clock_wall_ms() + left_ms : 0;
     uint64_t apart = until_ms > entry->until_wall_ms ? until_ms - entry->until_wall_ms
                                                      : entry->until_wall_ms - until_ms;
-    struct span note = span_first(span_str(region->state_reason), NOTE_MOST);
-    bool news =
-        entry->state != region->state || apart > WOBBLE_MS || !span_eq(note, span_str(entry->note));
-    if (news) {
-        entry->state = region->state;
+    note = span_first(note, NOTE_MOST);
+    if (entry->state != state || apart > WOBBLE_MS || !span_eq(note, span_str(entry->note))) {
+        entry->state = state;
         entry->until_wall_ms = until_ms;
         memcpy(entry->note, note.at, note.len);
         entry->note[note.len] = '\0';
@@ -183,10 +199,31 @@ void vitals_take_state(struct vitals *vitals, const Router__ModelRegion *region)
     }
 }
 
+void vitals_take_state(struct vitals *vitals, const Limiter__Resource *resource)
+{
+    struct entry *entry = find_or_add(vitals, resource->name);
+    if (entry != NULL) {
+        set_state(vitals, entry, state_of(resource->state), resource->state_ms,
+                  span_str(resource->note));
+    }
+}
+
+void vitals_forget_states(struct vitals *vitals)
+{
+    for (struct map_entry *e = map_first(vitals->entries); e != NULL; e = map_next(e)) {
+        set_state(vitals, map_value(e), ROUTER__MODEL__STATE__STATE_UNSPECIFIED, 0,
+                  SPAN("the limiter could not be asked"));
+    }
+}
+
 void vitals_put_state(const struct vitals *vitals, Router__ModelRegion *region, struct arena *arena)
 {
     const struct entry *entry = find(vitals, region->resource);
-    if (entry == NULL || region->state == ROUTER__MODEL__STATE__STATE_GONE) {
+    if (region->state == ROUTER__MODEL__STATE__STATE_GONE) {
+        return; /* the catalogue's dates are final */
+    }
+    if (entry == NULL) {
+        region->state_reason = arena_string(arena, SPAN("the limiter has not told yet"));
         return;
     }
     region->state = entry->state;
@@ -226,11 +263,6 @@ void vitals_watch(struct vitals *vitals, struct vitals_watcher *watcher)
 void vitals_unwatch(struct vitals_watcher *watcher)
 {
     list_remove(&watcher->link);
-}
-
-bool vitals_watched(const struct vitals *vitals)
-{
-    return !list_empty(&vitals->watchers);
 }
 
 void vitals_wake(struct vitals *vitals)

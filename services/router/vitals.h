@@ -3,8 +3,8 @@
  * what the limiter said of it last.
  *
  * Floor 6, loop thread. Fed by every request to the provider (vitals_note), by checks of those that
- * nobody has used for a while (check.c), and, while somebody watches, by the limiter (watch.c).
- * Functions take vitals NULL: nothing is known.
+ * nobody has used for a while (check.c), and by the limiter (states.c). Functions take vitals NULL:
+ * nothing is known.
  */
 #ifndef PRISM_ROUTER_VITALS_H
 #define PRISM_ROUTER_VITALS_H
@@ -13,6 +13,7 @@
 #include "base/list.h"
 #include "catalogue/catalogue.h"
 #include "loop/task.h"
+#include "prism/limiter/v1/limiter.pb-c.h"
 #include "prism/router/v1/router.pb-c.h"
 
 struct attempt;
@@ -28,10 +29,14 @@ void vitals_note(struct router *router, const struct attempt *attempt, bool chec
 /* Nobody has used it for so long. */
 bool vitals_idle(const struct vitals *vitals, const char *resource, uint64_t idle_ms);
 
-/* The limiter's word on it, as a message has it, and back into one; its history into one. */
-void vitals_take_state(struct vitals *vitals, const Router__ModelRegion *region);
+/* The limiter's word on it; that there is none any more, of any; and how it stands, as a message.
+ */
+void vitals_take_state(struct vitals *vitals, const Limiter__Resource *resource);
+void vitals_forget_states(struct vitals *vitals);
 void vitals_put_state(const struct vitals *vitals, Router__ModelRegion *region,
                       struct arena *arena);
+
+/* What happened to it, as a message. */
 void vitals_put_history(const struct vitals *vitals, Router__ModelRegion *region,
                         struct arena *arena);
 
@@ -51,14 +56,20 @@ struct vitals_watcher {
 
 void vitals_watch(struct vitals *vitals, struct vitals_watcher *watcher);
 void vitals_unwatch(struct vitals_watcher *watcher);
-bool vitals_watched(const struct vitals *vitals);
 void vitals_wake(struct vitals *vitals); /* rings for all of them */
 
 /* --- the tasks -------------------------------------------------------------------------------- */
 
 struct checks;
+struct states;
 
 struct checks *checks_start(struct router *router); /* NULL when health_every is 0 */
 void checks_stop(struct checks *checks) PARKS;      /* takes NULL */
+
+struct states *states_start(struct router *router);
+void states_stop(struct states *states) PARKS;
+
+/* Returns when the limiter's word on every model is known, or could not be had in limiter_wait. */
+void states_await(struct states *states) PARKS;
 
 #endif

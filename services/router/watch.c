@@ -1,4 +1,4 @@
-/* WatchModels: every model as it is, then each whose state has changed. */
+/* WatchModels: every model as it is, then each whose state has changed (states.c, vitals.c). */
 #include <stdlib.h>
 #include <string.h>
 
@@ -6,29 +6,9 @@
 #include "router/router.h"
 #include "router/vitals.h"
 
-#define POLL_MS      1000 /* the limiter's word, while somebody watches */
 #define COME_BACK_MS 1000
 #define NAMES_MOST   64
 #define ARENA_MOST   (4u << 20)
-
-static void poll_run(void *arg) PARKS
-{
-    struct router *router = arg;
-    do {
-        models_poll(router);
-    } while (status_ok(task_sleep_ms(POLL_MS)) && vitals_watched(router->vitals) &&
-             !app_draining(router->app));
-    router->poller = NULL;
-}
-
-static void poll_start(struct router *router)
-{
-    if (router->poller == NULL) {
-        router->poller = task_spawn(
-            router->loop, &(struct task_options){.name = "poll", .deadline_ms = TASK_DEADLINE_NONE},
-            poll_run, router);
-    }
-}
 
 /* What one watcher has been sent. */
 struct watch {
@@ -93,8 +73,7 @@ static struct status run(struct watch *watch) PARKS
 {
     struct router *router = rpc_service(watch->rpc);
     uint64_t begin_ms = loop_now_ms(router->loop);
-    models_poll(router);
-    poll_start(router);
+    states_await(router->states);
     for (;;) {
         struct catalogue *catalogue = catalogue_ref(router->catalogue);
         struct status s = send_news(watch, catalogue);

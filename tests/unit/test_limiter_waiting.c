@@ -357,6 +357,7 @@ task_test_real(changes_of_resources_are_told)
         const Limiter__WatchResourcesResponse *r = (const void *)next(&b, stream);
         assert_int_equal(r->resource->state, LIMITER__RESOURCE_STATE__RESOURCE_STATE_OPEN);
     }
+    assert_null(((const Limiter__WatchResourcesResponse *)next(&b, stream))->resource);
     /* A grant changes no state; a throttle does, and so does the end of the cooldown. */
     assert_true(granted(acquire(&b, 1, "sonnet-4.6@us-east-2", "")));
     complete(&b, 1, "sonnet-4.6@us-east-2", 0, LIMITER__OUTCOME__OUTCOME_THROTTLED);
