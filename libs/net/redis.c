@@ -290,8 +290,9 @@ static void asker_leaves(struct op *op)
     op_done(op, status_of(REASON_CALL_CANCELLED, NULL));
 }
 
-static struct status ask(struct redis *redis, const struct redis_part *parts, size_t n,
-                         struct arena *arena, const struct redis_reply **out) PARKS
+/* A call that may be pushed. */
+static struct status call_for(struct redis *redis, const struct redis_part *parts, size_t n,
+                              struct redis_call **out)
 {
     if (redis->state != REDIS_READY) {
         note(redis, loop_now_ms(redis->loop), "unsent");
@@ -306,6 +307,15 @@ static struct status ask(struct redis *redis, const struct redis_part *parts, si
         redis_call_free(call);
         return status_of(REASON_OVERLOADED, "too many commands wait for Redis");
     }
+    *out = call;
+    return STATUS_SUCCESS;
+}
+
+static struct status ask(struct redis *redis, const struct redis_part *parts, size_t n,
+                         struct arena *arena, const struct redis_reply **out) PARKS
+{
+    struct redis_call *call;
+    TRY(call_for(redis, parts, n, &call));
     struct asker asker = {.redis = redis, .call = call};
     op_init(&asker.op, redis->loop, asker_leaves, NULL);
     call->arena = arena;
@@ -322,6 +332,14 @@ struct status redis_command(struct redis *redis, const struct span *args, size_t
 {
     check(n > 0);
     return ask(redis, &(struct redis_part){args, n}, 1, arena, out);
+}
+
+void redis_tell(struct redis *redis, const struct span *args, size_t n)
+{
+    struct redis_call *call;
+    if (status_ok(call_for(redis, &(struct redis_part){args, n}, 1, &call))) {
+        redis_push(redis, call);
+    }
 }
 
 void redis_script_init(struct redis_script *script, struct span text)

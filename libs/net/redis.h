@@ -115,6 +115,9 @@ struct status redis_expect(const struct redis_reply *reply, enum redis_type type
 struct status redis_command(struct redis *redis, const struct span *args, size_t n,
                             struct arena *arena, const struct redis_reply **out) NODISCARD PARKS;
 
+/* The same of which nobody wants the reply, and that may be lost without a word. */
+void redis_tell(struct redis *redis, const struct span *args, size_t n);
+
 /* redis_command(redis, REDIS_ARGS(SPAN("GET"), key), arena, &reply) */
 #define REDIS_ARGS(...)                                                                            \
     (const struct span[]){__VA_ARGS__}, sizeof((struct span[]){__VA_ARGS__}) / sizeof(struct span)

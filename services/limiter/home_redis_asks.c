@@ -2,7 +2,8 @@
 #include "limiter/home_redis.h"
 #include "limiter/wait.h"
 
-#define RETRY_MS 1000
+#define RETRY_MS    1000
+#define TRIES_HALVE 4
 
 /* What one that waits names may be another by the next step. */
 static void out_of_hand(struct ask *ask)
@@ -126,18 +127,27 @@ static bool join(struct home_redis *home, struct ask *ask, struct list *back)
     return true;
 }
 
+/* Who loses again and again tries with less: the sooner it is decided and sent, the less others can
+ * come before it. */
+static size_t asks_most(const struct step *step)
+{
+    unsigned halvings = step->tries / TRIES_HALVE;
+    return halvings < 6 ? (size_t)STEP_ASKS >> halvings : 1;
+}
+
 void home_redis_gather(struct home_redis *home)
 {
     struct step *step = &home->step;
     struct list *first, again;
     bool room = true;
+    size_t most = asks_most(step);
     list_init(&again);
     while ((first = list_pop_front(&step->asks)) != NULL) {
         list_push_back(&again, first);
     }
     step->n_asks = 0;
     home_redis_name_none(home);
-    while (room && (first = list_pop_front(&again)) != NULL) {
+    while (room && step->n_asks < most && (first = list_pop_front(&again)) != NULL) {
         room = join(home, CONTAINER_OF(first, struct ask, link), &again);
     }
     while ((first = again.prev) != &again) { /* they have become too many */
@@ -145,7 +155,7 @@ void home_redis_gather(struct home_redis *home)
         out_of_hand(CONTAINER_OF(first, struct ask, link));
         list_push_front(&home->queue, first);
     }
-    while (room && !step->checked && step->n_asks < STEP_ASKS &&
+    while (room && !step->checked && step->n_asks < most &&
            (first = list_pop_front(&home->queue)) != NULL) {
         room = join(home, CONTAINER_OF(first, struct ask, link), &home->queue);
     }

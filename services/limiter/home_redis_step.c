@@ -208,14 +208,9 @@ static void say_busy(struct home_redis *home)
         return;
     }
     home->busy_said_ms = now_ms;
-    CLEANUP(arena_drop) struct arena *arena = arena_new(4096);
     char id[16];
     snprintf(id, sizeof(id), "%u", (unsigned)(home->limiter->stamp >> 32));
-    const struct redis_reply *reply;
-    struct status s =
-        redis_command(home->redis, REDIS_ARGS(SPAN("PUBLISH"), span_str(home->busy), span_str(id)),
-                      arena, &reply);
-    (void)s; /* whoever does not hear it is a little less polite */
+    redis_tell(home->redis, REDIS_ARGS(SPAN("PUBLISH"), span_str(home->busy), span_str(id)));
 }
 
 /* True: it is to be tried again. */
@@ -260,8 +255,8 @@ static bool try_once(struct home_redis *home)
                                                                     : "others were always faster"));
         }
         say_busy(home);
-        if (step->tries > TRIES_HASTY) {
-            why = task_sleep_ms(1);
+        if (step->tries > TRIES_HASTY && step->tries % 2 == 0) {
+            why = task_sleep_ms(1); /* the copy ages meanwhile: the next try is at once again */
         }
         return step->n_asks > 0 || home->loss != ENGINE_LOSS_NONE || home->limiter->queue.n > 0;
     case TRIP_UNSENT:
