@@ -5,8 +5,7 @@
 #include "codec/hash.h"
 #include "codec/retry.h"
 #include "loop/task.h"
-#include "prism/limiter/v1/limiter.pb-c.h"
-#include "router/router.h"
+#include "router/question.h"
 #include "router/settlement.h"
 
 #define ASK_ARENA        (256u << 10)
@@ -92,10 +91,8 @@ static void note_skipped(struct plan *plan, const Limiter__Judgement *j)
     plan->skipped[plan->n_skipped++] = row;
 }
 
-/* The models of the last decision that were passed over; a decision replaces the one before. */
-static void note_skipped_models(struct plan *plan, const Limiter__Verdict *v)
+static void note_skipped_of(struct plan *plan, const Limiter__Verdict *v)
 {
-    plan->n_skipped = plan->n_unfit;
     for (size_t i = 0; i < v->n_judged; i++) {
         if (!is_pool(v->judged[i]->resource) && v->judged[i]->n_reasons > 0) {
             note_skipped(plan, v->judged[i]);
@@ -103,7 +100,32 @@ static void note_skipped_models(struct plan *plan, const Limiter__Verdict *v)
     }
 }
 
-static struct refusal refusal_of(const struct plan *plan, const Limiter__Verdict *v)
+/* The models of the last decision that were passed over, unasked ones too; a decision replaces the
+ * one before. */
+static void note_skipped_models(struct plan *plan, const struct question *q,
+                                const Limiter__Verdict *v)
+{
+    plan->n_skipped = plan->n_unfit;
+    note_skipped_of(plan, q->known);
+    if (v != q->known) {
+        note_skipped_of(plan, v);
+    }
+}
+
+/* By models only, and one that was not asked about opens before those that were. */
+static void open_sooner(struct refusal *r, const struct question *q)
+{
+    const Limiter__Verdict *known = q->known;
+    bool sooner = r->retry_ms == 0 || known->retry_after_ms < r->retry_ms;
+    if (r->resource[0] == '\0' && known->retry_at_ms > 0 && sooner) {
+        r->retry_ms = known->retry_after_ms;
+        r->exact = true;
+        r->never = false;
+    }
+}
+
+static struct refusal refusal_of(const struct plan *plan, const struct question *q,
+                                 const Limiter__Verdict *v)
 {
     struct refusal r = {
         .reason = REASON_NO_TIER_AVAILABLE,
@@ -138,6 +160,7 @@ static struct refusal refusal_of(const struct plan *plan, const Limiter__Verdict
             break;
         }
     }
+    open_sooner(&r, q);
     return r;
 }
 
@@ -222,38 +245,6 @@ static uint64_t wait_for(const struct router *router, const struct refusal *r, u
     return 1 + retry_backoff_ms(n, router->config->backoff, router->config->backoff_most, random);
 }
 
-static Limiter__AcquireRequest *acquire_request(struct router *router, const struct plan *plan,
-                                                const uint8_t *id, size_t *index,
-                                                struct arena *arena)
-{
-    Limiter__AcquireRequest *request = ARENA_NEW(arena, Limiter__AcquireRequest);
-    limiter__acquire_request__init(request);
-    request->tenant = (char *)plan->tenant;
-    request->id = (ProtobufCBinaryData){ROUTER_ID_SIZE, (uint8_t *)id};
-    request->session = (ProtobufCBinaryData){ROUTER_ID_SIZE, router->session};
-    request->priority = (Limiter__Priority)plan->generation->priority;
-    request->candidates = ARENA_ARRAY(arena, Limiter__Candidate *, plan->n_candidates);
-    for (size_t i = 0; i < plan->n_candidates; i++) {
-        const struct candidate *c = &plan->candidates[i];
-        if (c->out != REASON_NONE) {
-            continue;
-        }
-        Limiter__TokenEstimate *tokens = ARENA_NEW(arena, Limiter__TokenEstimate);
-        limiter__token_estimate__init(tokens);
-        tokens->input_tokens = c->tokens.input;
-        tokens->cache_read_tokens = c->tokens.cache_read;
-        tokens->cache_write_tokens = c->tokens.cache_write;
-        tokens->max_tokens = c->tokens.max_output;
-        Limiter__Candidate *row = ARENA_NEW(arena, Limiter__Candidate);
-        limiter__candidate__init(row);
-        row->model = (char *)c->resource;
-        row->tokens = tokens;
-        index[request->n_candidates] = i;
-        request->candidates[request->n_candidates++] = row;
-    }
-    return request;
-}
-
 /* What the verdict says was charged, for who must tell a limiter that has forgotten. */
 static void take_holdings(const struct plan *plan, const Limiter__Verdict *v, struct grant *grant)
 {
@@ -330,14 +321,15 @@ static struct status unanswered(struct router *router, struct plan *plan, const 
 }
 
 /* After a refusal: waits for it to pass, or says why that is no use. */
-static struct status refused(struct router *router, struct plan *plan, const Limiter__Verdict *v,
-                             struct sink *sink, struct waits *waits) PARKS
+static struct status refused(struct router *router, struct plan *plan, const struct question *q,
+                             const Limiter__Verdict *v, struct sink *sink,
+                             struct waits *waits) PARKS
 {
-    struct refusal r = refusal_of(plan, v);
+    struct refusal r = refusal_of(plan, q, v);
     uint64_t wait = wait_for(router, &r, &waits->hints);
     METRIC_ADD(router->metrics.admissions_total, 1, "refused");
     if (r.never || wait >= task_left_ms()) {
-        note_skipped_models(plan, v);
+        note_skipped_models(plan, q, v);
         return refuse(plan, &r);
     }
     if (waits->told != r.word || (r.exact && wait > waits->told_ms)) {
@@ -441,18 +433,20 @@ static bool is_grant(const Limiter__Verdict *v, const Limiter__AcquireRequest *r
            v->candidate < request->n_candidates;
 }
 
-/* After a refusal: in the limiter's queue it may become a grant. *v is what was said last about the
- * resources. When the queue breaks, what became of the id is not known: another is taken. */
-static struct status queue_up(struct router *router, struct plan *plan,
-                              Limiter__AcquireRequest *request, uint8_t *id, struct sink *sink,
-                              struct turn *turn, const Limiter__Verdict **v) PARKS
+/* After a refusal: in the limiter's queue it may become a grant, of a model that was left out of
+ * the question too. *v is what was said last about the resources. When the queue breaks, what
+ * became of the id is not known: another is taken. */
+static struct status queue_up(struct router *router, struct plan *plan, struct question *q,
+                              uint8_t *id, struct sink *sink, struct turn *turn,
+                              const Limiter__Verdict **v, struct arena *arena) PARKS
 {
     const Limiter__Verdict *later;
-    turn->refusal = refusal_of(plan, *v);
+    turn->refusal = refusal_of(plan, q, *v);
     if (!is_worth_it(&turn->refusal)) {
         return STATUS_SUCCESS;
     }
-    struct status s = wait_turn(router, plan, request, sink, turn, &later);
+    struct question whole = question_of(router, plan, id, true, arena);
+    struct status s = wait_turn(router, plan, whole.request, sink, turn, &later);
     if (!status_ok(s)) {
         if (s.code != STATUS_UNIMPLEMENTED) {
             limiter_cancel(router, plan, id, plan->candidates[0].resource);
@@ -461,7 +455,8 @@ static struct status queue_up(struct router *router, struct plan *plan,
         TRY(turn->caller);
         return task_status();
     }
-    if (is_grant(later, request) || later->n_judged > 0) {
+    if (is_grant(later, whole.request) || later->n_judged > 0) {
+        *q = whole;
         *v = later;
     }
     return STATUS_SUCCESS;
@@ -472,35 +467,36 @@ static struct status acquire(struct router *router, struct plan *plan, struct si
 {
     struct waits waits = {0};
     uint8_t id[ROUTER_ID_SIZE];
-    size_t index[ROUTER_CANDIDATES_MOST];
     hash_random(id, sizeof(id));
 
     for (unsigned tries = 0;;) {
         CLEANUP(arena_drop) struct arena *arena = arena_new(ASK_ARENA);
         CLEANUP(turn_drop) struct turn turn = {0};
         CLEANUP(limiter_reply_drop) struct limiter_reply reply = {0};
-        Limiter__AcquireRequest *request = acquire_request(router, plan, id, index, arena);
-        const Limiter__Verdict *v;
+        struct question q = question_of(router, plan, id, false, arena);
+        const Limiter__Verdict *v = q.known;
         uint64_t sent = loop_now_ms(router->loop);
-        struct status s = ask(router, request, &reply, &v);
-        if (!status_ok(s)) {
-            TRY(unanswered(router, plan, id, s, tries++));
-            continue;
+        if (q.request->n_candidates > 0) {
+            struct status s = ask(router, q.request, &reply, &v);
+            if (!status_ok(s)) {
+                TRY(unanswered(router, plan, id, s, tries++));
+                continue;
+            }
         }
         tries = 0;
-        bool queued = !is_grant(v, request);
+        bool queued = !is_grant(v, q.request);
         if (queued) {
             sent = loop_now_ms(router->loop);
-            TRY(queue_up(router, plan, request, id, sink, &turn, &v));
+            TRY(queue_up(router, plan, &q, id, sink, &turn, &v, arena));
         }
-        if (is_grant(v, request)) {
+        if (is_grant(v, q.request)) {
             METRIC_ADD(router->metrics.admissions_total, 1, "granted");
-            note_skipped_models(plan, v);
-            grant_fill(router, plan, v, id, sent, &plan->candidates[index[v->candidate]], grant);
+            note_skipped_models(plan, &q, v);
+            grant_fill(router, plan, v, id, sent, &plan->candidates[q.index[v->candidate]], grant);
             grant->unaccepted = queued;
             return STATUS_SUCCESS;
         }
-        TRY(refused(router, plan, v, sink, &waits));
+        TRY(refused(router, plan, &q, v, sink, &waits));
     }
 }
 
@@ -509,18 +505,17 @@ bool limiter_acquire_once(struct router *router, struct plan *plan, const uint8_
 {
     CLEANUP(arena_drop) struct arena *arena = arena_new(ASK_ARENA);
     CLEANUP(limiter_reply_drop) struct limiter_reply reply = {0};
-    size_t index[ROUTER_CANDIDATES_MOST];
-    Limiter__AcquireRequest *request = acquire_request(router, plan, id, index, arena);
+    struct question q = question_of(router, plan, id, false, arena);
     const Limiter__Verdict *v;
     uint64_t sent = loop_now_ms(router->loop);
     /* What may have been granted unheard is not taken back: the id is not ours alone. */
-    if (request->n_candidates == 0 || !status_ok(ask(router, request, &reply, &v)) ||
+    if (q.request->n_candidates == 0 || !status_ok(ask(router, q.request, &reply, &v)) ||
         v->decision != LIMITER__DECISION__DECISION_GRANTED || v->replayed ||
-        v->candidate >= request->n_candidates) {
+        v->candidate >= q.request->n_candidates) {
         return false;
     }
     METRIC_ADD(router->metrics.admissions_total, 1, "granted");
-    grant_fill(router, plan, v, id, sent, &plan->candidates[index[v->candidate]], grant);
+    grant_fill(router, plan, v, id, sent, &plan->candidates[q.index[v->candidate]], grant);
     return true;
 }
 

@@ -28,6 +28,8 @@ struct entry {
     uint64_t version;
     Router__Model__State state;
     uint64_t until_wall_ms; /* 0: not by itself */
+    uint64_t until_ms;      /* the same in loop time */
+    Limiter__Reason closed; /* why the limiter would not admit a call now, if so */
     char note[NOTE_MOST + 1];
 };
 
@@ -183,6 +185,24 @@ static Router__Model__State state_of(Limiter__ResourceState state)
     return ROUTER__MODEL__STATE__STATE_UNSPECIFIED;
 }
 
+static Limiter__Reason why_closed(Limiter__ResourceState state)
+{
+    switch (state) {
+    case LIMITER__RESOURCE_STATE__RESOURCE_STATE_COOLDOWN:
+        return LIMITER__REASON__REASON_COOLDOWN;
+    case LIMITER__RESOURCE_STATE__RESOURCE_STATE_BREAKER_OPEN:
+        return LIMITER__REASON__REASON_BREAKER_OPEN;
+    case LIMITER__RESOURCE_STATE__RESOURCE_STATE_GONE:
+        return LIMITER__REASON__REASON_MODEL_GONE;
+    case LIMITER__RESOURCE_STATE__RESOURCE_STATE_CLOSED:
+        return LIMITER__REASON__REASON_CLOSED;
+    case LIMITER__RESOURCE_STATE__RESOURCE_STATE_STATE_LOST:
+        return LIMITER__REASON__REASON_STATE_LOST;
+    default:
+        return LIMITER__REASON__REASON_UNSPECIFIED;
+    }
+}
+
 static void set_state(struct vitals *vitals, struct entry *entry, Router__Model__State state,
                       uint64_t left_ms, struct span note)
 {
@@ -205,14 +225,30 @@ void vitals_take_state(struct vitals *vitals, const Limiter__Resource *resource)
     if (entry != NULL) {
         set_state(vitals, entry, state_of(resource->state), resource->state_ms,
                   span_str(resource->note));
+        entry->closed = why_closed(resource->state);
+        entry->until_ms =
+            resource->state_ms > 0 ? loop_now_ms(vitals->loop) + resource->state_ms : UINT64_MAX;
     }
+}
+
+Limiter__Reason vitals_closed(const struct vitals *vitals, const char *resource, uint64_t *until_ms)
+{
+    const struct entry *entry = find(vitals, resource);
+    if (entry == NULL || entry->closed == LIMITER__REASON__REASON_UNSPECIFIED ||
+        entry->until_ms <= loop_now_ms(vitals->loop)) {
+        return LIMITER__REASON__REASON_UNSPECIFIED;
+    }
+    *until_ms = entry->until_ms;
+    return entry->closed;
 }
 
 void vitals_forget_states(struct vitals *vitals)
 {
     for (struct map_entry *e = map_first(vitals->entries); e != NULL; e = map_next(e)) {
-        set_state(vitals, map_value(e), ROUTER__MODEL__STATE__STATE_UNSPECIFIED, 0,
+        struct entry *entry = map_value(e);
+        set_state(vitals, entry, ROUTER__MODEL__STATE__STATE_UNSPECIFIED, 0,
                   SPAN("the limiter could not be asked"));
+        entry->closed = LIMITER__REASON__REASON_UNSPECIFIED;
     }
 }
 

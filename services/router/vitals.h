@@ -36,6 +36,11 @@ void vitals_forget_states(struct vitals *vitals);
 void vitals_put_state(const struct vitals *vitals, Router__ModelRegion *region,
                       struct arena *arena);
 
+/* Why the limiter would not admit a call to it now, so that it need not be asked; UNSPECIFIED: it
+ * might. *until_ms: loop time when that ends, UINT64_MAX: not by itself. */
+Limiter__Reason vitals_closed(const struct vitals *vitals, const char *resource,
+                              uint64_t *until_ms);
+
 /* What happened to it, as a message. */
 void vitals_put_history(const struct vitals *vitals, Router__ModelRegion *region,
                         struct arena *arena);

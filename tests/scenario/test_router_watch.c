@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "generation.h"
+#include "prism/limiter/v1/limiter.pb-c.h"
 
 #define ROUTER (&router__router_service__descriptor)
 #define TIER_1 "us.anthropic.claude-sonnet-4-6"
@@ -156,6 +157,101 @@ task_test_real(what_cannot_be_watched_is_said)
     suite_stop(suite);
 }
 
+/* --- what is closed is not asked about -----------------------------------------------------------
+ */
+
+static void await_state(struct suite *suite, char *name, Router__Model__State state) PARKS
+{
+    Router__GetModelRequest get = ROUTER__GET_MODEL_REQUEST__INIT;
+    get.name = name;
+    for (uint64_t until = loop_now_ms(task_loop()) + SUITE_WAIT_MS;;) {
+        CLEANUP(arena_drop) struct arena *arena = arena_new(1u << 20);
+        void *reply;
+        assert_status_ok(rpc_call(suite->router, ROUTER, "GetModel", &get, arena, &reply));
+        if (((Router__GetModelResponse *)reply)->model->state == state) {
+            return;
+        }
+        assert_true(loop_now_ms(task_loop()) < until);
+        assert_status_ok(task_sleep_ms(5));
+    }
+}
+
+static double judged(struct suite *suite, const char *labels) PARKS
+{
+    return suite_metric(suite, SUITE_LIMITER, "prism_limiter_judgements_total", labels);
+}
+
+static void order(struct suite *suite, const char *method, const void *request) PARKS
+{
+    void *reply;
+    assert_status_ok(rpc_call(suite->limiter, &limiter__limiter_service__descriptor, method,
+                              request, suite->arena, &reply));
+}
+
+task_test_real(a_call_passes_over_what_is_closed_without_asking)
+{
+    struct suite *suite = suite_start(
+        &(struct suite_options){.time_scale = SCALE, .flags[SUITE_SIMULATOR] = "--instant"});
+    static const char *const east = "resource=\"sonnet-4.6@" EAST "\",reason=\"CLOSED\"";
+    char resource[] = "sonnet-4.6@" EAST, note[] = "to be looked at";
+    Limiter__ForceOpenRequest close = LIMITER__FORCE_OPEN_REQUEST__INIT;
+    close.resource = resource;
+    close.note = note;
+    struct watching w;
+    char *name = "models/sonnet-4.6";
+    watch_start(&w, suite, &name, 1);
+    order(suite, "ForceOpen", &close);
+    await_east(&w, ROUTER__MODEL__STATE__STATE_CLOSED, false);
+
+    struct generation g = {.suite = suite};
+    generation_run(&g);
+    assert_generated(&g, 1, 1);
+    assert_int_equal(g.metadata->n_skipped, 1);
+    assert_string_equal(g.metadata->skipped[0]->region, EAST);
+    assert_string_equal(g.metadata->skipped[0]->reasons[0], "CLOSED");
+    generation_clear(&g);
+    assert_true(judged(suite, east) == 0);
+
+    Limiter__ReopenRequest reopen = LIMITER__REOPEN_REQUEST__INIT;
+    reopen.resource = resource;
+    order(suite, "Reopen", &reopen);
+    await_east(&w, ROUTER__MODEL__STATE__STATE_OPEN, false);
+    watch_stop(&w);
+    struct generation again = {.suite = suite};
+    generation_run(&again);
+    assert_generated(&again, 1, 1);
+    assert_int_equal(again.metadata->n_skipped, 0);
+    generation_clear(&again);
+    suite_await_idle(suite);
+    suite_stop(suite);
+}
+
+/* Nothing could be admitted, and nothing that waiting would change. */
+task_test_real(where_all_is_closed_the_limiter_is_not_asked)
+{
+    struct suite *suite = suite_start(
+        &(struct suite_options){.time_scale = SCALE, .flags[SUITE_SIMULATOR] = "--instant"});
+    static const char *const regions[] = {EAST, "us-west-2"};
+    char note[] = "to be looked at";
+    for (size_t i = 0; i < ARRAY_LEN(regions); i++) {
+        char resource[64];
+        snprintf(resource, sizeof(resource), "sonnet-4.6@%s", regions[i]);
+        Limiter__ForceOpenRequest close = LIMITER__FORCE_OPEN_REQUEST__INIT;
+        close.resource = resource;
+        close.note = note;
+        order(suite, "ForceOpen", &close);
+    }
+    await_state(suite, "models/sonnet-4.6", ROUTER__MODEL__STATE__STATE_CLOSED);
+    struct generation g = {.suite = suite, .model = "models/sonnet-4.6"};
+    generation_run(&g);
+    assert_status(g.status, REASON_NO_TIER_AVAILABLE);
+    assert_int_equal(g.status.retry_after_ms, 0);
+    generation_clear(&g);
+    assert_true(suite_metric(suite, SUITE_LIMITER, "prism_limiter_acquires_total", "") == 0);
+    suite_await_idle(suite);
+    suite_stop(suite);
+}
+
 /* --- checks --------------------------------------------------------------------------------------
  */
 
@@ -227,6 +323,8 @@ task_test_real(idle_models_are_checked_once_for_the_fleet)
 static const struct CMUnitTest tests[] = {
     SUITE_TEST(who_watches_is_told_the_present_and_then_what_changes),
     SUITE_TEST(what_cannot_be_watched_is_said),
+    SUITE_TEST(a_call_passes_over_what_is_closed_without_asking),
+    SUITE_TEST(where_all_is_closed_the_limiter_is_not_asked),
     SUITE_TEST(idle_models_are_checked_once_for_the_fleet),
 };
 
