@@ -1,12 +1,26 @@
 /* Leases that go on, and what their calls have produced so far. */
 #include "limiter/engine_parts.h"
 
-static struct engine_held *leaseless(const struct engine_renewal *renewal,
-                                     const struct engine_resource *resource)
+static enum engine_state state_of(const struct engine_renewal *renewal,
+                                  const struct engine_turn *turn)
 {
-    struct engine_held *held =
-        renewal->record != NULL ? engine_held_at(renewal->record, resource) : NULL;
-    return held != NULL && !held->leased ? held : NULL;
+    return renewal->record != NULL ? engine_state_at(renewal->record, turn->now_ms) : ENGINE_ABSENT;
+}
+
+/* What the call holds there; NULL: nothing, or it is not known. */
+static struct engine_held *held_at(const struct engine_renewal *renewal,
+                                   const struct engine_turn *turn,
+                                   const struct engine_resource *resource)
+{
+    bool known = state_of(renewal, turn) != ENGINE_ABSENT;
+    return known ? engine_held_at(renewal->record, resource) : NULL;
+}
+
+static bool is_leaseless(const struct engine_renewal *renewal, const struct engine_turn *turn,
+                         const struct engine_resource *resource)
+{
+    const struct engine_held *held = held_at(renewal, turn, resource);
+    return held != NULL && !held->leased;
 }
 
 /* A lease that is held, by the right holder; or none, where none was needed when the call was
@@ -20,7 +34,7 @@ static bool may_renew(const struct engine_resource *resource, const struct engin
     if (lease != NULL) {
         return lease->fence == renewal->fence && engine_id_eq(&lease->session, &renew->session);
     }
-    return leaseless(renewal, resource) != NULL ||
+    return is_leaseless(renewal, turn, resource) ||
            (turn->now_ms < suite->closed_until_ms &&
             engine_leases_live(resource, turn->now_ms) < resource->limits.concurrency);
 }
@@ -31,7 +45,7 @@ static void renew_at(struct engine_resource *resource, const struct engine_turn 
     engine_touch(resource, turn);
     if (engine_lease_find(resource, &renewal->id, turn->now_ms) != NULL) {
         engine_lease_renew(resource, turn, &renewal->id);
-    } else if (resource->limits.concurrency > 0 && leaseless(renewal, resource) == NULL) {
+    } else if (resource->limits.concurrency > 0 && !is_leaseless(renewal, turn, resource)) {
         bool added =
             engine_lease_add(resource, turn, &renewal->id, &renew->session, renewal->fence);
         check(added);
@@ -46,7 +60,7 @@ static void renew_at(struct engine_resource *resource, const struct engine_turn 
 static void top_up(struct engine_resource *resource, const struct engine_turn *turn,
                    const struct engine_renewal *renewal)
 {
-    struct engine_held *held = engine_held_at(renewal->record, resource);
+    struct engine_held *held = held_at(renewal, turn, resource);
     if (held == NULL) {
         return;
     }
@@ -63,11 +77,7 @@ static void renew_one(const struct engine_turn *turn, const struct engine_renew 
                       struct engine_renewal *renewal)
 {
     struct engine_resource *suite = renewal->held[1];
-    enum engine_state state =
-        renewal->record != NULL ? engine_state_at(renewal->record, turn->now_ms) : ENGINE_ABSENT;
-    if (state == ENGINE_ABSENT) {
-        renewal->record = NULL;
-    }
+    enum engine_state state = state_of(renewal, turn);
     renewal->restored = false;
     renewal->lost = state == ENGINE_SETTLED || state == ENGINE_CANCELLED;
     for (size_t i = 0; i < ENGINE_HELD_MOST; i++) {
@@ -81,7 +91,7 @@ static void renew_one(const struct engine_turn *turn, const struct engine_renew 
         if (renewal->held[i] != NULL) {
             renew_at(renewal->held[i], turn, renew, renewal);
         }
-        if (renewal->held[i] != NULL && renewal->record != NULL) {
+        if (renewal->held[i] != NULL) {
             top_up(renewal->held[i], turn, renewal);
         }
     }

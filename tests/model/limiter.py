@@ -407,6 +407,7 @@ class Limiter:
     def __init__(self):
         self.resources, self.records = {}, {}
         self.queues, self.shared = [Queue()], False
+        self.stored, self.recorded = False, False   # in a Redis; a record was written
 
     def record(self, call, now):
         record = self.records.get(call)
@@ -417,6 +418,17 @@ class Limiter:
 
     def pools(self, tenant):
         return [self.resource('suite')] + ([self.resource('tenant')] if tenant == 1 else [])
+
+    def share_store(self, limiters):
+        self.queues = [Queue() for _ in range(limiters)]
+        self.shared = self.stored = True
+
+    def sign(self, step, now):
+        """In a store every step that writes something writes the suite."""
+        wrote = self.recorded or any(r.written_in == step for r in self.resources.values())
+        if self.stored and wrote:
+            self.resource('suite').write(step, now)
+        self.recorded = False
 
     def lose(self, step, now, closed, all_of_it):
         """A loss of state: nothing is granted until everything forgotten has aged out."""
@@ -754,6 +766,7 @@ def answer_report(limiter, step, queue, now, words):
         step, now, call, held_of(limiter, model, tenant), undispatched, outcome, model_tokens,
         pool_tokens, partial, retry, digest)
     queue.freed |= result in (APPLIED, UNKNOWN_ID)
+    limiter.recorded |= result in (APPLIED, UNKNOWN_ID)
     return ' '.join(['C', call, str(result)] + [':'.join(map(str, s)) for s in settlements])
 
 
@@ -831,6 +844,7 @@ def take_step(limiter, step, batch):
     if limiter.shared:
         seen += [r for w in queue.fronts() + [e[0] for e in ended] for r in of_waiter(limiter, w)]
         wakes = limiter.tell(step, place, queue, now, seen)
+    limiter.sign(step, now)
     more = [verdict_line('W', w.call, verdict) for w, verdict in ended]
     more += ['K %d %s' % wake for wake in wakes]
     more += ['X %s' % queue.wake] if queue.wake != NEVER else []
@@ -853,6 +867,8 @@ def main():
             flush()
         if words[0] == 'Q':
             limiter.queues, limiter.shared = [Queue() for _ in range(int(words[1]))], True
+        elif words[0] == 'S':
+            limiter.share_store(int(words[1]))
         elif words[0] == 'R':
             flush()
             limiter.resources[words[1]] = Resource(words[1], words[2] == 'model',

@@ -1,9 +1,10 @@
 #!/usr/bin/python3
-"""The limiter's engine in C against its reference model: the same random events, the same replies.
+"""The limiter in C against its reference model: the same random events, the same replies. Once its
+engine in memory, once whole limiters that share a redis-server, each event at one of them.
 
 TAP on stdout. PRISM_OUT names the build (default out/release), PRISM_EVENTS how many events there
-are in all, PRISM_SEED where the sequence begins. A difference is shrunk to few events, which are
-printed as they can be fed to both.
+are in all for the engine, PRISM_STORED_EVENTS for those with a redis-server, PRISM_SEED where the
+sequence begins. A difference is shrunk to few events, which are printed as they can be fed to both.
 """
 import os
 import random
@@ -14,10 +15,11 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import limiter  # noqa: E402
 
-TRACE = os.path.join(os.environ.get('PRISM_OUT', 'out/release'), 'test', 'limiter_trace')
+TESTS = os.path.join(os.environ.get('PRISM_OUT', 'out/release'), 'test')
 EVENTS = int(os.environ.get('PRISM_EVENTS', '100000'))
+STORED_EVENTS = int(os.environ.get('PRISM_STORED_EVENTS', str(EVENTS // 8)))
 SEED = int(os.environ.get('PRISM_SEED', '20260101'))
-SHRINK_SECONDS = 60
+SHRINK_SECONDS = 20
 
 CHANGING = 'limits change and operators interfere'
 WAITING = {'who waits at one limiter': 1, 'who waits at three limiters': 3,
@@ -58,12 +60,23 @@ WORLDS = {
         'm0 model 10 50000 10000 3 0 0 1000', 'm1 model 65 0 30000 64 10 460 1000',
         'm2 model 0 90000 7000 1 0 0 1000']),
 }
+STORED = {      # name -> a world of above, limiters
+    'one limiter with a redis-server': ('every limit everywhere', 1),
+    'three limiters on one redis-server': ('the suite as it is by default', 3),
+    'three limiters on one redis-server, every limit': ('every limit everywhere', 3),
+    'three limiters on one redis-server, rings': ('rings', 3),
+    'three limiters on one redis-server, limits change': (CHANGING, 3),
+}
 
 
 class Driver:
     """Makes events that are worth asking about, from what the model answers."""
 
     def __init__(self, world, seed):
+        self.trace, self.stores = 'limiter_trace', 0
+        if world in STORED:
+            self.trace = 'limiter_trace_redis'
+            world, self.stores = STORED[world]
         self.pause, rows = WORLDS[world]
         self.changing = world == CHANGING
         self.limiters = WAITING.get(world, 0)
@@ -78,6 +91,9 @@ class Driver:
             self.lines.append('Q %d' % self.limiters)
             self.model.queues = [limiter.Queue() for _ in range(self.limiters)]
             self.model.shared = True
+        if self.stores:
+            self.lines.append('S %d' % self.stores)
+            self.model.share_store(self.stores)
         for row in rows:
             words = row.split()
             self.lines.append('R ' + row)
@@ -132,7 +148,7 @@ class Driver:
         r = self.random
         call, model, tenant, fence, session, seq, epoch = r.choice(self.calls)
         fence += r.random() < 0.02
-        seq += 100000 * (r.random() < 0.01)
+        seq = 0 if self.stores else seq + 100000 * (r.random() < 0.01)
         output = r.randrange(r.choice([100, 3000, 20000]))
         return 'N %d %d %d %d %d %s %d %d %d %d' % (
             self.step, self.now, session, call, fence, model, tenant, 5 * output, output,
@@ -189,11 +205,11 @@ class Driver:
     def run(self, events):
         r = self.random
         while len(self.replies) < events:
-            self.step += 1 + (r.randrange(self.limiters) if self.limiters else 0)
+            self.step += 1 + r.randrange(max(self.limiters, self.stores, 1))
             self.now += r.randrange(self.pause * (20 if r.random() < 0.02 else 1))
-            if r.random() < 0.001:              # our clock falls back
+            if not self.stores and r.random() < 0.001:      # our clock falls back
                 self.now -= 5000
-            if r.random() < 0.0005:
+            if not self.stores and r.random() < 0.0005:
                 what = r.choice('ZE')
                 self.lines.append('%s %d %d 60500' % (what, self.step, self.now))
                 self.model.lose(str(self.step), self.now, 60500, what == 'Z')
@@ -218,8 +234,8 @@ class Driver:
                         self.now = wake - r.randrange(2)
 
 
-def run_engine(lines):
-    return subprocess.run([TRACE], input='\n'.join(lines) + '\n', stdout=subprocess.PIPE,
+def run_engine(trace, lines):
+    return subprocess.run([os.path.join(TESTS, trace)], input='\n'.join(lines) + '\n', stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE, universal_newlines=True)
 
 
@@ -229,20 +245,20 @@ def run_model(lines):
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
 
 
-def differs(lines):
-    engine, model = run_engine(lines), run_model(lines)
+def differs(trace, lines):
+    engine, model = run_engine(trace, lines), run_model(lines)
     return model.returncode == 0 and (engine.returncode != 0 or engine.stdout != model.stdout)
 
 
-def shrink(lines):
+def shrink(trace, lines):
     """Leaves out whatever can be left out while the two still differ."""
     end = time.monotonic() + SHRINK_SECONDS
     size = len(lines) // 2
     while size > 0:
         at = 0
         while at < len(lines) and time.monotonic() < end:
-            fewer = lines[:at] + [l for l in lines[at:at + size] if l[0] in 'RQ'] + lines[at + size:]
-            if len(fewer) < len(lines) and differs(fewer):
+            fewer = lines[:at] + [l for l in lines[at:at + size] if l[0] in 'RQS'] + lines[at + size:]
+            if len(fewer) < len(lines) and differs(trace, fewer):
                 lines = fewer
             else:
                 at += size
@@ -252,7 +268,7 @@ def shrink(lines):
 
 def compare(driver):
     """None, or what to print about the first difference."""
-    engine = run_engine(driver.lines)
+    engine = run_engine(driver.trace, driver.lines)
     said = engine.stdout.splitlines()
     if engine.returncode == 0 and said == driver.replies:
         return None
@@ -260,7 +276,7 @@ def compare(driver):
     first = next((i for i, (a, b) in enumerate(zip(said, driver.replies)) if a != b), len(said))
     last = asked[min(first, len(asked) - 1)] + 16    # its step is whole
     lines = driver.lines[:last]
-    few = shrink(lines) if differs(lines) else lines[-20:]
+    few = (shrink(driver.trace, lines) if differs(driver.trace, lines) else lines[-20:])
     return ['reply %d of %d: %s' % (first, len(asked), driver.lines[asked[first]]
                                     if first < len(asked) else ''),
             'model:  %s' % (driver.replies[first] if first < len(driver.replies) else ''),
@@ -268,11 +284,11 @@ def compare(driver):
 
 
 def main():
-    print('1..%d' % len(WORLDS))
+    print('1..%d' % (len(WORLDS) + len(STORED)))
     failed = False
-    for number, world in enumerate(WORLDS, 1):
+    for number, world in enumerate([*WORLDS, *STORED], 1):
         driver = Driver(world, SEED + number)
-        driver.run(EVENTS // len(WORLDS))
+        driver.run(STORED_EVENTS // len(STORED) if world in STORED else EVENTS // len(WORLDS))
         difference = compare(driver)
         for line in difference or []:
             print('# ' + line)
