@@ -305,6 +305,14 @@ static struct engine_slot *ring_find(struct engine_window *window, uint64_t numb
     return number_of(window, slot->no) == number ? slot : NULL;
 }
 
+/* Never more than there is: a copy may be older than the record that is settled on it. What is
+ * decided then is not kept, but it is packed. */
+static void give_back(struct engine_slot *slot, uint64_t requests, uint64_t tokens)
+{
+    slot->requests -= requests < slot->requests ? requests : slot->requests;
+    slot->tokens -= tokens < slot->tokens ? tokens : slot->tokens;
+}
+
 void engine_window_lower(struct engine_resource *resource, uint64_t no, uint64_t reserved,
                          uint64_t used)
 {
@@ -323,7 +331,7 @@ void engine_window_lower(struct engine_resource *resource, uint64_t no, uint64_t
     case ENGINE_WINDOW_RING:
         slot = ring_find(window, no);
         if (slot != NULL) {
-            slot->tokens -= reserved - used;
+            give_back(slot, 0, reserved - used);
         }
         break;
     }
@@ -353,8 +361,7 @@ void engine_window_refund(struct engine_resource *resource, uint64_t no, uint64_
     case ENGINE_WINDOW_RING:
         slot = ring_find(window, no);
         if (slot != NULL) {
-            slot->requests--;
-            slot->tokens -= reserved;
+            give_back(slot, 1, reserved);
         }
         break;
     }

@@ -5,8 +5,13 @@
  * Lines in (limiter_lines.h), one reply a line out; events that follow each other with the same
  * step number are asked together, of limiter `step` modulo their number. In front stand:
  *
- *   S n                                   so many limiters
- *   R name kind ...                       the resources
+ *   S n                   so many limiters, asked one after the other
+ *   S n together every    the same, asked without waiting for each other; after so many steps all
+ *                         connections to the server are cut; 0: never
+ *   R name kind ...       the resources
+ *
+ * Together, each reply is printed behind its event as it was decided: the suite's sequence number,
+ * 1 if its step wrote, the step's stamp, and the line with the step's present.
  *
  * The limiters' homes, the script and the server are the real ones; the clocks of all of them are
  * what the lines say. Nothing is answered from a copy without the store, because it is always told
@@ -37,6 +42,16 @@ struct event {
     struct ask ask;
     struct limiter_line line;
     char text[LINE_MOST];
+    uint64_t seq; /* of the suite; with the others: of the step that decided it */
+    uint64_t stamp;
+    bool wrote;
+};
+
+/* Those that were asked of one limiter. */
+struct batch {
+    struct event events[BATCH_MOST];
+    size_t n;
+    struct arena *arena; /* while they are asked */
 };
 
 static struct {
@@ -44,8 +59,11 @@ static struct {
     size_t n; /* limiters */
     struct spec specs[RESOURCES_MOST];
     size_t n_specs;
-    struct event *events;
-    size_t n_events;
+    bool together;
+    uint64_t cut_every;
+    uint64_t steps;
+    struct batch *asked; /* by limiter */
+    struct batch *next;
     uint64_t step;
     uint64_t first_seq; /* of the suite */
     bool begun;
@@ -139,7 +157,11 @@ static struct status find(struct limiter *limiter, struct ask *ask, bool make_ro
 
 static void answer(struct limiter *limiter, struct ask *ask)
 {
+    struct event *event = CONTAINER_OF(ask, struct event, ask);
     const struct engine_acquire *acquire = ask->event.acquire;
+    event->seq = limiter->suite->header.seq - world.first_seq;
+    event->stamp = limiter->redis->step.stamp;
+    event->wrote = limiter->redis->step.writes;
     for (size_t i = 0; acquire != NULL && i < acquire->verdict->n_judged; i++) {
         struct engine_judgement *j = &acquire->verdict->judged[i];
         j->seq -= j->resource == limiter->suite ? world.first_seq : 0;
@@ -162,44 +184,77 @@ static void await(const struct event *event) PARKS
     }
 }
 
+static void print_event(const struct event *event)
+{
+    if (world.together) {
+        char text[LINE_MOST], *rest = text;
+        snprintf(text, sizeof(text), "%s", event->text);
+        const char *what = limiter_word(&rest);
+        limiter_word(&rest);
+        limiter_word(&rest);
+        printf("%llu %d %llu %s %llu %s", (unsigned long long)event->seq, event->wrote,
+               (unsigned long long)event->stamp, what, (unsigned long long)event->ask.now_ms, rest);
+    }
+    limiter_line_print(&event->line);
+}
+
+static void await_batch(struct batch *batch) PARKS
+{
+    for (size_t i = 0; i < batch->n; i++) {
+        await(&batch->events[i]);
+    }
+    for (size_t i = 0; i < batch->n; i++) {
+        print_event(&batch->events[i]);
+        free(batch->events[i].line.call);
+    }
+    batch->n = 0;
+    arena_drop(&batch->arena);
+}
+
+static void submit(struct limiter *limiter, struct batch *batch)
+{
+    batch->arena = arena_new(1u << 20);
+    for (size_t i = 0; i < batch->n; i++) {
+        ask_init(limiter, &batch->events[i].ask, batch->arena, find, answer);
+        home_redis_submit(limiter->redis, &batch->events[i].ask);
+    }
+}
+
 static void flush(void) PARKS
 {
     struct limiters *g = &world.group;
-    if (world.n_events == 0) {
+    if (world.next->n == 0) {
         return;
     }
-    CLEANUP(arena_drop) struct arena *arena = arena_new(1u << 20);
-    struct limiter *limiter = g->limiters[world.step % world.n];
-    redis_bench_move(&g->redis, now_ms, arena);
+    size_t at = world.step % world.n;
+    await_batch(&world.asked[at]);
+    world.asked[at] = *world.next;
+    world.next->n = 0;
+    limiters_move(g, now_ms);
     age_ms += OLD_MS;
     for (size_t i = 0; i < g->n; i++) {
         g->limiters[i]->redis->pause_us = 0;
     }
-    for (size_t i = 0; i < world.n_events; i++) {
-        ask_init(limiter, &world.events[i].ask, arena, find, answer);
-        home_redis_submit(limiter->redis, &world.events[i].ask);
+    submit(g->limiters[at], &world.asked[at]);
+    if (world.cut_every > 0 && ++world.steps % world.cut_every == 0) {
+        limiters_command(g, "CLIENT", "KILL", "TYPE normal");
     }
-    for (size_t i = 0; i < world.n_events; i++) {
-        await(&world.events[i]);
+    if (!world.together) {
+        await_batch(&world.asked[at]);
     }
-    for (size_t i = 0; i < world.n_events; i++) {
-        limiter_line_print(&world.events[i].line);
-        free(world.events[i].line.call);
-    }
-    world.n_events = 0;
 }
 
 static void add_event(const char *line, uint64_t step, uint64_t line_now_ms) PARKS
 {
-    if (world.n_events == 0 || step != world.step) {
+    if (world.next->n == 0 || step != world.step) {
         flush();
         now_ms = line_now_ms;
     }
     if (!world.begun) {
         begin();
     }
-    check(world.n_events < BATCH_MOST);
-    struct event *event = &world.events[world.n_events++];
+    check(world.next->n < BATCH_MOST);
+    struct event *event = &world.next->events[world.next->n++];
     *event = (struct event){0};
     snprintf(event->text, sizeof(event->text), "%s", line);
     world.step = step;

@@ -280,7 +280,8 @@ def compare(driver):
     return ['reply %d of %d: %s' % (first, len(asked), driver.lines[asked[first]]
                                     if first < len(asked) else ''),
             'model:  %s' % (driver.replies[first] if first < len(driver.replies) else ''),
-            'engine: %s' % (said[first] if first < len(said) else engine.stderr)] + few
+            'engine: %s' % (said[first] if first < len(said) else ''),
+            'ended with %d %s' % (engine.returncode, engine.stderr[-1000:])] + few
 
 
 def main():
