@@ -73,32 +73,35 @@ static bool decide(struct home_redis *home)
            engine_writers_sign(limiter->suite, step->stamp, step->now_ms, step->n_asks > 0);
 }
 
-static bool lasts(const struct home_redis *home, const struct engine_judgement *j)
+static bool is_fresh(const struct home_redis *home, const struct engine_resource *resource)
 {
     const struct known *known =
-        &home->resources[store_resource_slot(home->limiter->store, j->resource)];
-    return (j->reasons & ~LASTING) == 0 && known->read &&
-           home->limiter->clock_ms() - known->read_ms <= FRESH_MS &&
-           j->resource->header.stamp != home->step.stamp;
+        &home->resources[store_resource_slot(home->limiter->store, resource)];
+    return known->read && home->limiter->clock_ms() - known->read_ms <= FRESH_MS;
 }
 
-/* A refusal that only time ends needs nobody's word. */
+/* A refusal that only time ends needs nobody's word. The time it tells is the pools' too. */
 static bool may_refuse(const struct home_redis *home, const struct engine_acquire *acquire)
 {
     const struct engine_verdict *verdict = acquire->verdict;
     bool may =
         !verdict->queued && !verdict->granted && !verdict->cancelled && verdict->n_judged > 0;
     for (size_t i = 0; may && i < verdict->n_judged; i++) {
-        may = lasts(home, &verdict->judged[i]);
+        const struct engine_judgement *j = &verdict->judged[i];
+        may = (j->reasons & ~LASTING) == 0 && is_fresh(home, j->resource);
+    }
+    for (size_t i = 0; may && i < acquire->n_pools; i++) {
+        may = is_fresh(home, acquire->pools[i]);
     }
     return may;
 }
 
+/* Not beside something that is to be written: what was decided on it may not come to be. */
 static void answer_fresh(struct home_redis *home)
 {
     LIST_EACH (it, &home->step.asks) {
         struct ask *ask = CONTAINER_OF(it, struct ask, link);
-        if (!home->step.losing && ask->event.acquire != NULL &&
+        if (!home->step.writes && ask->event.acquire != NULL &&
             may_refuse(home, ask->event.acquire)) {
             METRIC_ADD(home->limiter->metrics.store_fresh_total, 1);
             home_redis_answer(home, ask);

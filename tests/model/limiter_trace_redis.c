@@ -11,7 +11,7 @@
  *   R name kind ...       the resources
  *
  * Together, each reply is printed behind its event as it was decided: the suite's sequence number,
- * 1 if its step wrote, the step's stamp, and the line with the step's present.
+ * 1 if its step wrote (2: not after that), the step's stamp, and the line with the step's present.
  *
  * The limiters' homes, the script and the server are the real ones; the clocks of all of them are
  * what the lines say. Nothing is answered from a copy without the store, because it is always told
@@ -30,6 +30,9 @@
 #define LINE_MOST      1024
 #define STALL_YIELDS   2000 /* without an answer: somebody sleeps */
 #define OLD_MS         100000
+#define TRIES_MOST     10000
+#define RECONNECT_MS   1
+#define LASTED_MS      2000
 
 struct spec {
     char name[32];
@@ -44,7 +47,11 @@ struct event {
     char text[LINE_MOST];
     uint64_t seq; /* of the suite; with the others: of the step that decided it */
     uint64_t stamp;
-    bool wrote;
+    enum {
+        WROTE_NOTHING,
+        WROTE,
+        WROTE_BEFORE, /* or at: its own reply was lost, and others may have written since */
+    } wrote;
 };
 
 /* Those that were asked of one limiter. */
@@ -70,18 +77,24 @@ static struct {
     bool ending;
 } world;
 
-static uint64_t now_ms;     /* of lines */
-static uint64_t age_ms = 1; /* of limiters: all that they know is old by the next step */
+static uint64_t now_ms; /* of lines */
+static uint64_t ages_ms[LIMITERS_MOST] = {1, 1, 1};
 
 static uint64_t injected_us(void)
 {
     return 1000 * now_ms;
 }
 
-static uint64_t aging_ms(void)
-{
-    return age_ms;
-}
+/* Each limiter's own clock: whatever it knows is old by its next step. */
+#define AGE(i)                                                                                     \
+    static uint64_t age_##i(void)                                                                  \
+    {                                                                                              \
+        return ages_ms[i];                                                                         \
+    }
+AGE(0)
+AGE(1)
+AGE(2)
+static uint64_t (*const ages[LIMITERS_MOST])(void) = {age_0, age_1, age_2};
 
 /* --- limiters -----------------------------------------------------------------------------------
  */
@@ -124,7 +137,7 @@ static void begin(void)
     redis_bench_move(&g->redis, now_ms, g->arena);
     for (g->n = 0; g->n < world.n; g->n++) {
         struct limiter **limiter = &g->limiters[g->n];
-        check(status_ok(limiter_new(&g->config, aging_ms, error_text, limiter)));
+        check(status_ok(limiter_new(&g->config, ages[g->n], error_text, limiter)));
         redis_bench_take_clock(*limiter, injected_us, g->arena);
         give_resources(*limiter);
         check(status_ok(home_redis_first((*limiter)->redis)));
@@ -161,7 +174,8 @@ static void answer(struct limiter *limiter, struct ask *ask)
     const struct engine_acquire *acquire = ask->event.acquire;
     event->seq = limiter->suite->header.seq - world.first_seq;
     event->stamp = limiter->redis->step.stamp;
-    event->wrote = limiter->redis->step.writes;
+    bool known = limiter->suite->header.stamp == event->stamp;
+    event->wrote = limiter->redis->step.writes ? known ? WROTE : WROTE_BEFORE : WROTE_NOTHING;
     for (size_t i = 0; acquire != NULL && i < acquire->verdict->n_judged; i++) {
         struct engine_judgement *j = &acquire->verdict->judged[i];
         j->seq -= j->resource == limiter->suite ? world.first_seq : 0;
@@ -169,7 +183,7 @@ static void answer(struct limiter *limiter, struct ask *ask)
 }
 
 /* Whoever sleeps so that others come first is woken when nothing else goes on. */
-static void await(const struct event *event) PARKS
+static void await_once(const struct event *event) PARKS
 {
     struct loop *loop = task_loop();
     for (size_t yields = 1; !event->ask.decided.done; yields++) {
@@ -178,9 +192,27 @@ static void await(const struct event *event) PARKS
             loop_test_clock(loop, loop_now_ms(loop) + 1);
         }
     }
-    if (!status_ok(event->ask.status)) {
-        fprintf(stderr, "%s: %s\n", event->text, status_text(event->ask.status));
-        exit(1);
+}
+
+static void ask_for(struct limiter *limiter, struct event *event, struct arena *arena)
+{
+    ask_init(limiter, &event->ask, arena, find, answer);
+    home_redis_submit(limiter->redis, &event->ask);
+}
+
+/* While the connection is gone it is asked again, as routers do. */
+static void await(struct limiter *limiter, struct event *event, struct arena *arena) PARKS
+{
+    await_once(event);
+    for (unsigned tries = 0; !status_ok(event->ask.status); tries++) {
+        if (world.cut_every == 0 || tries == TRIES_MOST) {
+            fprintf(stderr, "%s: %s\n", event->text, status_text(event->ask.status));
+            exit(1);
+        }
+        loop_test_clock(task_loop(), loop_now_ms(task_loop()) + RECONNECT_MS);
+        task_yield();
+        ask_for(limiter, event, arena);
+        await_once(event);
     }
 }
 
@@ -198,10 +230,11 @@ static void print_event(const struct event *event)
     limiter_line_print(&event->line);
 }
 
-static void await_batch(struct batch *batch) PARKS
+static void await_batch(size_t at) PARKS
 {
+    struct batch *batch = &world.asked[at];
     for (size_t i = 0; i < batch->n; i++) {
-        await(&batch->events[i]);
+        await(world.group.limiters[at], &batch->events[i], batch->arena);
     }
     for (size_t i = 0; i < batch->n; i++) {
         print_event(&batch->events[i]);
@@ -215,8 +248,7 @@ static void submit(struct limiter *limiter, struct batch *batch)
 {
     batch->arena = arena_new(1u << 20);
     for (size_t i = 0; i < batch->n; i++) {
-        ask_init(limiter, &batch->events[i].ask, batch->arena, find, answer);
-        home_redis_submit(limiter->redis, &batch->events[i].ask);
+        ask_for(limiter, &batch->events[i], batch->arena);
     }
 }
 
@@ -227,20 +259,29 @@ static void flush(void) PARKS
         return;
     }
     size_t at = world.step % world.n;
-    await_batch(&world.asked[at]);
+    await_batch(at);
     world.asked[at] = *world.next;
     world.next->n = 0;
-    limiters_move(g, now_ms);
-    age_ms += OLD_MS;
+    CLEANUP(arena_drop) struct arena *arena = arena_new(1u << 16);
+    redis_bench_move(&g->redis, now_ms, arena);
+    ages_ms[at] += OLD_MS;
     for (size_t i = 0; i < g->n; i++) {
         g->limiters[i]->redis->pause_us = 0;
     }
     submit(g->limiters[at], &world.asked[at]);
     if (world.cut_every > 0 && ++world.steps % world.cut_every == 0) {
-        limiters_command(g, "CLIENT", "KILL", "TYPE normal");
+        /* A connection that lasted is made anew at once. In that time nobody has a sign of life to
+         * write: it would be a step that nobody asked for. */
+        for (size_t i = 0; i < g->n; i++) {
+            g->limiters[i]->redis->own_ms = now_ms;
+        }
+        loop_test_clock(task_loop(), loop_now_ms(task_loop()) + LASTED_MS);
+        redis_bench_ask(&g->redis,
+                        REDIS_ARGS(SPAN("CLIENT"), SPAN("KILL"), SPAN("TYPE"), SPAN("normal")),
+                        arena); /* but the one that says so */
     }
     if (!world.together) {
-        await_batch(&world.asked[at]);
+        await_batch(at);
     }
 }
 
@@ -278,6 +319,8 @@ static void take_line(char *line) PARKS
     if (what == 'S') {
         world.n = limiter_number(&rest);
         check(world.n > 0 && world.n <= LIMITERS_MOST);
+        world.together = rest != NULL && strcmp(limiter_word(&rest), "together") == 0;
+        world.cut_every = world.together ? limiter_number(&rest) : 0;
     } else if (what == 'R') {
         add_resource(rest);
     } else {
@@ -302,11 +345,15 @@ static void tick(void *arg) PARKS
 static void run(void *arg) PARKS
 {
     char line[LINE_MOST];
-    world.events = alloc_zeroed(BATCH_MOST, sizeof(*world.events));
+    world.asked = alloc_zeroed(LIMITERS_MOST, sizeof(*world.asked));
+    world.next = alloc_zeroed(1, sizeof(*world.next));
     while (fgets(line, sizeof(line), stdin) != NULL) {
         take_line(line);
     }
     flush();
+    for (size_t i = 0; i < world.n; i++) {
+        await_batch(i);
+    }
     if (world.begun) {
         world.ending = true;
         task_spawn(task_loop(), NULL, tick, arg);
@@ -314,7 +361,8 @@ static void run(void *arg) PARKS
         world.ending = false;
         task_yield();
     }
-    free(world.events);
+    free(world.asked);
+    free(world.next);
     loop_stop(arg);
 }
 

@@ -1,9 +1,11 @@
 #!/usr/bin/python3
 """The limiter in C against its reference model: the same random events, the same replies. Once its
-engine in memory, once whole limiters that share a redis-server, each event at one of them.
+engine in memory; once whole limiters that share a redis-server, each event at one of them; once
+these without waiting for each other, also while connections break, where the model follows them in
+the order in which the store took their steps.
 
 TAP on stdout. PRISM_OUT names the build (default out/release), PRISM_EVENTS how many events there
-are in all for the engine, PRISM_STORED_EVENTS for those with a redis-server, PRISM_SEED where the
+are in all for the engine, PRISM_STORED_EVENTS for each of the others, PRISM_SEED where the
 sequence begins. A difference is shrunk to few events, which are printed as they can be fed to both.
 """
 import os
@@ -17,7 +19,7 @@ import limiter  # noqa: E402
 
 TESTS = os.path.join(os.environ.get('PRISM_OUT', 'out/release'), 'test')
 EVENTS = int(os.environ.get('PRISM_EVENTS', '100000'))
-STORED_EVENTS = int(os.environ.get('PRISM_STORED_EVENTS', str(EVENTS // 8)))
+STORED_EVENTS = int(os.environ.get('PRISM_STORED_EVENTS', str(EVENTS // 4)))
 SEED = int(os.environ.get('PRISM_SEED', '20260101'))
 SHRINK_SECONDS = 20
 
@@ -67,6 +69,13 @@ STORED = {      # name -> a world of above, limiters
     'three limiters on one redis-server, rings': ('rings', 3),
     'three limiters on one redis-server, limits change': (CHANGING, 3),
 }
+TOGETHER = {    # the same, asked without waiting for each other; steps between cuts of connections
+    'three limiters together': ('the suite as it is by default', 3, 0),
+    'three limiters together, every limit': ('every limit everywhere', 3, 0),
+    'three limiters together, rings': ('rings', 3, 0),
+    'three limiters together, limits change': (CHANGING, 3, 0),
+    'three limiters together, replies are lost': ('every limit everywhere', 3, 40),
+}
 
 
 class Driver:
@@ -74,9 +83,11 @@ class Driver:
 
     def __init__(self, world, seed):
         self.trace, self.stores = 'limiter_trace', 0
-        if world in STORED:
+        together = ''
+        if world in STORED or world in TOGETHER:
             self.trace = 'limiter_trace_redis'
-            world, self.stores = STORED[world]
+            world, self.stores, *cuts = STORED.get(world) or TOGETHER[world]
+            together = ''.join(' together %d' % cut for cut in cuts)
         self.pause, rows = WORLDS[world]
         self.changing = world == CHANGING
         self.limiters = WAITING.get(world, 0)
@@ -92,7 +103,7 @@ class Driver:
             self.model.queues = [limiter.Queue() for _ in range(self.limiters)]
             self.model.shared = True
         if self.stores:
-            self.lines.append('S %d' % self.stores)
+            self.lines.append('S %d%s' % (self.stores, together))
             self.model.share_store(self.stores)
         for row in rows:
             words = row.split()
@@ -284,13 +295,58 @@ def compare(driver):
             'ended with %d %s' % (engine.returncode, engine.stderr[-1000:])] + few
 
 
+def committed(said):
+    """The steps that were decided together, in the order in which they were: [seq, wrote, events]."""
+    steps = {}
+    for event, reply in zip(said[0::2], said[1::2]):
+        seq, wrote, stamp, *words = event.split()
+        step = steps.setdefault(stamp, [int(seq), int(wrote), []])
+        step[2].append((words, reply))
+    steps = sorted(steps.values(), key=lambda step: (step[0], not step[1]))
+    free = set(range(1, max(step[0] for step in steps) + 1)) - {s[0] for s in steps if s[1] == 1}
+    for step in steps:
+        if step[1] == 2:    # its own reply was lost: what it wrote is the last that nobody else did
+            step[0] = max(seq for seq in free if seq <= step[0])
+            free.remove(step[0])
+    return sorted(steps, key=lambda step: (step[0], not step[1]))
+
+
+def compare_together(driver):
+    """None, or what to print about the first difference: the steps, asked of the model in their
+    order, have the same replies, and each that wrote is one number behind the one before."""
+    engine = run_engine(driver.trace, driver.lines)
+    said, last = engine.stdout.splitlines(), 0
+    events = sum(line[0] not in 'SR' for line in driver.lines)
+    if engine.returncode != 0 or len(said) != 2 * events:
+        return ['ended with %d after %d of %d events: %s' % (
+            engine.returncode, len(said) // 2, events, engine.stderr[-1000:])]
+    model = limiter.Limiter()
+    model.share_store(driver.stores)
+    for line in driver.lines:
+        if line[0] == 'R':
+            words = line.split()
+            model.resources[words[1]] = limiter.Resource(words[1], words[2] == 'model',
+                                                         *map(int, words[3:]))
+    for number, (seq, wrote, pairs) in enumerate(committed(said), 1):
+        batch = [[words[0], str(number)] + words[1:] for words, _ in pairs]
+        if wrote and seq != last + 1 or not wrote and seq != last:
+            return ['the write behind %d is %d' % (last, seq)]
+        last = seq
+        replies, _ = limiter.take_step(model, str(number), batch)
+        for words, (_, reply), expected in zip(batch, pairs, replies):
+            if reply != expected:
+                return [' '.join(words), 'model:  ' + expected, 'engine: ' + reply]
+    return None
+
+
 def main():
-    print('1..%d' % (len(WORLDS) + len(STORED)))
+    kinds = [(world, kind) for kind in (WORLDS, STORED, TOGETHER) for world in kind]
+    print('1..%d' % len(kinds))
     failed = False
-    for number, world in enumerate([*WORLDS, *STORED], 1):
+    for number, (world, kind) in enumerate(kinds, 1):
         driver = Driver(world, SEED + number)
-        driver.run(STORED_EVENTS // len(STORED) if world in STORED else EVENTS // len(WORLDS))
-        difference = compare(driver)
+        driver.run((EVENTS if kind is WORLDS else STORED_EVENTS) // len(kind))
+        difference = compare_together(driver) if kind is TOGETHER else compare(driver)
         for line in difference or []:
             print('# ' + line)
         counts = {}
