@@ -167,6 +167,7 @@ struct engine_renewal {
     uint64_t seqs[ENGINE_HELD_MOST]; /* of the grant there; 0: not told, or of another epoch */
     uint64_t model_output;           /* tokens of answer so far, as the model counts */
     uint64_t pool_output;
+    bool believed; /* its lease, also where it is not known */
     bool lost;     /* the reply */
     bool restored; /* it was not known and is again */
 };

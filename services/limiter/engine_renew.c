@@ -25,7 +25,7 @@ static bool is_leaseless(const struct engine_renewal *renewal, const struct engi
 
 /* A lease that is held, by the right holder; or none, where none was needed when the call was
  * granted; or, after a loss of state and until everything that was forgotten has aged out, one that
- * nobody knows: its call runs, so its holder is believed. */
+ * nobody knows: its call runs, so its holder is believed, as is one that is vouched for. */
 static bool may_renew(const struct engine_resource *resource, const struct engine_turn *turn,
                       const struct engine_renew *renew, const struct engine_renewal *renewal)
 {
@@ -35,7 +35,7 @@ static bool may_renew(const struct engine_resource *resource, const struct engin
         return lease->fence == renewal->fence && engine_id_eq(&lease->session, &renew->session);
     }
     return is_leaseless(renewal, turn, resource) ||
-           (turn->now_ms < suite->closed_until_ms &&
+           ((renewal->believed || turn->now_ms < suite->closed_until_ms) &&
             engine_leases_live(resource, turn->now_ms) < resource->limits.concurrency);
 }
 

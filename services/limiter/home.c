@@ -84,6 +84,12 @@ struct engine_record *home_record_find(struct limiter *limiter, const struct eng
                                   : store_record_find(limiter->store, id);
 }
 
+bool home_believes(const struct limiter *limiter, const struct engine_id *id)
+{
+    return limiter->believes ||
+           (limiter->redis != NULL && home_alone_believes(limiter->redis->alone, id));
+}
+
 uint64_t home_now_ms(const struct limiter *limiter)
 {
     return limiter->redis != NULL ? home_redis_now_ms(limiter->redis) : limiter->clock_ms();

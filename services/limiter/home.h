@@ -73,6 +73,9 @@ struct engine_record *home_record(struct limiter *limiter, const struct engine_i
 /* The same of an id that is not worth a record of its own; NULL when there is none. */
 struct engine_record *home_record_find(struct limiter *limiter, const struct engine_id *id);
 
+/* A lease of it is believed where it is not known. */
+bool home_believes(const struct limiter *limiter, const struct engine_id *id);
+
 /* The authority's present. */
 uint64_t home_now_ms(const struct limiter *limiter);
 

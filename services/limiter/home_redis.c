@@ -1,6 +1,7 @@
 #include "limiter/home_redis.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/alloc.h"
 #include "base/clock.h"
@@ -214,6 +215,14 @@ struct status home_redis_new(struct limiter *limiter, char error_text[256], stru
         free(home);
         return s;
     }
+    if (strcmp(home->config->on_store_loss, "open") == 0) {
+        s = home_alone_new(limiter, error_text, &home->alone);
+        if (!status_ok(s)) {
+            arena_free(home->arena);
+            free(home);
+            return s;
+        }
+    }
     home->records = map_new();
     home->resources = alloc_zeroed(store_room(limiter->store), sizeof(home->resources[0]));
     home->lose = ALLOC(struct engine_order);
@@ -252,6 +261,7 @@ void home_redis_free(struct home_redis *home)
     free(home->resources);
     free(home->lose);
     free(home->scratch);
+    home_alone_free(home->alone);
     arena_free(home->arena);
     free(home);
 }

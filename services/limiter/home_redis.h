@@ -13,6 +13,7 @@
 #include "base/map.h"
 #include "limiter/engine_writers.h"
 #include "limiter/home.h"
+#include "limiter/home_alone.h"
 #include "limiter/limiter.h"
 #include "loop/task.h"
 #include "net/redis.h"
@@ -92,6 +93,9 @@ struct home_redis {
     struct loop *loop;
     struct arena *arena; /* of what is said once */
 
+    struct home_alone *alone; /* NULL: nothing is decided while the store is away */
+    bool away;                /* it did not answer */
+
     struct bell bell;
     struct op ended;
     bool stopping;
@@ -169,7 +173,8 @@ void home_redis_gather(struct home_redis *home);
 void home_redis_answer(struct home_redis *home, struct ask *ask);
 void home_redis_answer_all(struct home_redis *home);
 
-void home_redis_fail_all(struct list *asks, struct status why);
+/* Where the store is away and on_store_loss is open they are decided without it. */
+void home_redis_fail_all(struct home_redis *home, struct list *asks, struct status why);
 void home_redis_fail_step(struct home_redis *home, struct status why);
 
 /* Those whose time is over; whether there were any. */

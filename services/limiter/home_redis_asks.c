@@ -65,10 +65,14 @@ void home_redis_answer_all(struct home_redis *home)
     }
 }
 
-static void fail(struct ask *ask, struct status why)
+static void fail(struct home_redis *home, struct ask *ask, struct status why)
 {
     if (wait_tries(ask)) {
         end(ask, STATUS_SUCCESS);
+        return;
+    }
+    if (home->away && home_alone_decide(home->alone, ask)) {
+        op_done(&ask->decided, STATUS_SUCCESS);
         return;
     }
     end(ask,
@@ -76,17 +80,17 @@ static void fail(struct ask *ask, struct status why)
                      arena_printf(ask->arena, "nothing can be decided: %s", status_text(why))));
 }
 
-void home_redis_fail_all(struct list *asks, struct status why)
+void home_redis_fail_all(struct home_redis *home, struct list *asks, struct status why)
 {
     struct list *first;
     while ((first = list_pop_front(asks)) != NULL) {
-        fail(CONTAINER_OF(first, struct ask, link), why);
+        fail(home, CONTAINER_OF(first, struct ask, link), why);
     }
 }
 
 void home_redis_fail_step(struct home_redis *home, struct status why)
 {
-    home_redis_fail_all(&home->step.asks, why);
+    home_redis_fail_all(home, &home->step.asks, why);
     home->step.n_asks = 0;
 }
 
@@ -98,7 +102,7 @@ bool home_redis_fail_late(struct home_redis *home, struct status why)
         struct ask *ask = CONTAINER_OF(it, struct ask, link);
         if (ask->taken_ms + BUDGET_MS <= now_ms) {
             leave(home, ask);
-            fail(ask, why);
+            fail(home, ask, why);
         }
     }
     return home->step.n_asks < before;

@@ -126,7 +126,7 @@ static void missed(struct home_redis *home)
 {
     home->misses++;
     home->miss_ms = loop_now_ms(home->loop);
-    if (home->misses >= MISSES_MOST) {
+    if (home->misses >= MISSES_MOST && home->alone == NULL) {
         limiter_set_ready(home->limiter, false, "Redis does not answer");
     }
 }
@@ -134,6 +134,7 @@ static void missed(struct home_redis *home)
 /* Another try may be worth it. False: nobody is left who would wait for it. */
 static bool go_on(struct home_redis *home, struct status why)
 {
+    home->away = true;
     bool late = home_redis_fail_late(home, why);
     if (late || home->step.n_asks == 0) {
         missed(home);
@@ -198,6 +199,7 @@ static bool resolve(struct home_redis *home, struct status why)
     if (!known) {
         home_redis_forget_step(home);
         missed(home);
+        home->away = true;
         home_redis_fail_step(home, why);
         return false;
     }
@@ -308,14 +310,15 @@ void home_redis_step(struct home_redis *home)
     uint64_t now_ms = loop_now_ms(home->loop);
     if (home->misses >= MISSES_MOST && now_ms < home->miss_ms + REST_MS) {
         struct status why = redis_health(home->redis);
-        home_redis_fail_all(&home->queue,
+        home_redis_fail_all(home, &home->queue,
                             status_ok(why) ? status_of(REASON_STORE_FAILED, home->why_text) : why);
         return;
     }
     struct status fit = home_redis_check(home);
     if (!status_ok(fit)) {
+        home->away = status_ok(home->unfit); /* who must not be asked is not away */
         missed(home);
-        home_redis_fail_all(&home->queue, fit);
+        home_redis_fail_all(home, &home->queue, fit);
         return;
     }
     step->tries = 0;

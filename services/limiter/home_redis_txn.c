@@ -219,6 +219,8 @@ static enum trip taken(struct home_redis *home, const struct redis_reply *reply,
     home->trip_ms = loop_now_ms(home->loop);
     home->trip_us = us;
     home->misses = 0;
+    home->away = false;
+    home_alone_end(home->alone);
     limiter_set_ready(home->limiter, true, "");
     stream_changed(home->limiter);
     if (reply->elements[0].integer == 1) {

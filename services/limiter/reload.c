@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "limiter/home.h"
+#include "limiter/home_redis.h"
 #include "limiter/limiter.h"
 
 #define ARENA_MOST (1u << 20)
@@ -71,9 +71,23 @@ static struct status take(struct limiter *limiter, struct catalogue *fresh)
                            "tenant_pools");
 }
 
+/* The limiter has taken its models. */
+static void follow(struct limiter *limiter, struct catalogue *fresh) PARKS
+{
+    struct catalogue *old = limiter->policy->catalogue;
+    limiter->policy->catalogue = fresh;
+    retire_former_models(limiter);
+    limiter_look_at_dates(limiter);
+    for (size_t i = 0; i < fresh->n_targets; i++) {
+        adopt(limiter, old, i);
+    }
+    catalogue_unref(old);
+}
+
 void limiter_reload(struct limiter *limiter, struct loop *loop)
 {
-    struct catalogue *fresh = NULL, *old = limiter->policy->catalogue;
+    const struct catalogue *old = limiter->policy->catalogue;
+    struct catalogue *fresh = NULL;
     char error_text[256];
     struct status s = catalogue_reload(loop, limiter->config->catalogue, error_text, &fresh);
     bool same = status_ok(s) && memcmp(fresh->hash, old->hash, sizeof(old->hash)) == 0;
@@ -92,11 +106,10 @@ void limiter_reload(struct limiter *limiter, struct loop *loop)
         catalogue_unref(fresh);
         return;
     }
-    limiter->policy->catalogue = fresh;
-    retire_former_models(limiter);
-    limiter_look_at_dates(limiter);
-    for (size_t i = 0; i < fresh->n_targets; i++) {
-        adopt(limiter, old, i);
+    follow(limiter, fresh);
+    struct limiter *alone =
+        limiter->redis != NULL ? home_alone_limiter(limiter->redis->alone) : NULL;
+    if (alone != NULL && status_ok(take(alone, fresh))) {
+        follow(alone, catalogue_ref(fresh));
     }
-    catalogue_unref(old);
 }

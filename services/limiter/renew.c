@@ -75,6 +75,7 @@ static bool find_lease(struct limiter *limiter, const Limiter__Lease *lease, str
     }
     out->fence = lease->fence;
     out->record = home_record_find(limiter, &out->id);
+    out->believed = home_believes(limiter, &out->id);
     out->pool_output = lease->output_tokens;
     return find_held(limiter, lease, tenant, model, out);
 }

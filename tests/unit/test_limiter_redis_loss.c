@@ -142,12 +142,40 @@ task_test_real(a_model_that_vanished_is_noticed)
     limiters_stop(&g);
 }
 
+/* Of a grant, at the first limiter. */
+static bool renewed(struct limiters *g, uint32_t id, const Limiter__Verdict *v)
+{
+    struct renewing renewing;
+    Limiter__RenewRequest request = LIMITER__RENEW_REQUEST__INIT;
+    Limiter__Lease lease = LIMITER__LEASE__INIT, *leases[] = {&lease};
+    Limiter__Holding holdings[2], *held[2];
+    for (size_t i = 0; i < 2; i++) {
+        limiter__holding__init(&holdings[i]);
+        holdings[i].resource = i == 0 ? MODEL : "suite";
+        holdings[i].epoch = v->judged[i]->epoch;
+        holdings[i].seq = v->judged[i]->seq;
+        held[i] = &holdings[i];
+    }
+    lease.id = limiters_id(id, g->arena);
+    lease.model = MODEL;
+    lease.tenant = "default";
+    lease.fence = v->fence;
+    lease.holdings = held;
+    lease.n_holdings = 2;
+    request.session = limiters_id(900, g->arena);
+    request.leases = leases;
+    request.n_leases = 1;
+    assert_status_ok(renew_take(g->limiters[0], &request, g->arena, &renewing));
+    home_decide_all(g->limiters[0], renewing.asks, renewing.n_asks);
+    assert_status_ok(renew_status(&renewing));
+    return renewing.reply->n_lost_ids == 0;
+}
+
 /* A renewal with a grant that nobody has heard of: neither of the limiters that wrote is alive. */
 task_test_real(a_renewal_tells_of_grants_that_are_forgotten)
 {
     struct limiters g;
     struct span keys[16], values[16];
-    struct renewing renewing;
     prepare(&g);
     limiters_start(&g, 1);
     assert_true(granted(limiters_acquire(&g, 0, 1)));
@@ -159,30 +187,8 @@ task_test_real(a_renewal_tells_of_grants_that_are_forgotten)
     restore(&g, keys, values, n);
     redis_free(g.redis.client);
     limiters_begin(&g, 1);
-    Limiter__RenewRequest request = LIMITER__RENEW_REQUEST__INIT;
-    Limiter__Lease lease = LIMITER__LEASE__INIT, *leases[] = {&lease};
-    Limiter__Holding holdings[2], *held[2];
-    for (size_t i = 0; i < 2; i++) {
-        limiter__holding__init(&holdings[i]);
-        holdings[i].resource = i == 0 ? MODEL : "suite";
-        holdings[i].epoch = v->judged[i]->epoch;
-        holdings[i].seq = v->judged[i]->seq;
-        held[i] = &holdings[i];
-    }
-    lease.id = limiters_id(2, g.arena);
-    lease.model = MODEL;
-    lease.tenant = "default";
-    lease.fence = v->fence;
-    lease.holdings = held;
-    lease.n_holdings = 2;
-    request.session = limiters_id(900, g.arena);
-    request.leases = leases;
-    request.n_leases = 1;
     for (unsigned twice = 0; twice < 2; twice++) {
-        assert_status_ok(renew_take(g.limiters[0], &request, g.arena, &renewing));
-        home_decide_all(g.limiters[0], renewing.asks, renewing.n_asks);
-        assert_status_ok(renew_status(&renewing));
-        assert_int_equal(renewing.reply->n_lost_ids, 0);
+        assert_true(renewed(&g, 2, v));
         assert_true(limiters_losses(&g) == 1);
     }
     assert_true(closed(&g, 0, 3));
@@ -296,6 +302,84 @@ task_test_real(a_reply_that_is_lost_is_found_in_the_suite)
     limiters_stop(&g);
 }
 
+/* --- on_store_loss open ------------------------------------------------------------------------
+ */
+
+#define ALONE 100
+
+static double alone(const struct limiters *g)
+{
+    return metric_value(g->limiters[0]->metrics.alone, (const char *const[]){NULL});
+}
+
+/* How many of many are admitted, and that the rest is told why. */
+static size_t admitted(struct limiters *g, size_t i)
+{
+    size_t n = 0;
+    for (uint32_t id = 0; id < 12; id++) {
+        struct ask *ask = limiters_ask(g->limiters[i], ALONE * (uint32_t)(i + 1) + id, g->arena);
+        assert_status_ok(home_decide(g->limiters[i], ask));
+        n += limiters_granted(ask);
+        if (!limiters_granted(ask)) {
+            const Limiter__Verdict *v = limiters_verdict(ask);
+            assert_int_equal(v->judged[v->n_judged - 1]->reasons[0],
+                             LIMITER__REASON__REASON_REQUESTS);
+        }
+    }
+    return n;
+}
+
+static void await_store(struct limiters *g) PARKS
+{
+    uint64_t until_ms = loop_now_ms(task_loop()) + 60000;
+    while (!status_ok(home_look(g->limiters[0])) && loop_now_ms(task_loop()) < until_ms) {
+        assert_status_ok(task_sleep_ms(50));
+    }
+}
+
+/* Each with the full numbers; what they granted is believed by the store when it is back. */
+task_test_real(limiters_that_may_decide_alone_while_the_store_is_away)
+{
+    struct limiters g;
+    prepare(&g);
+    g.config.time_scale = 1;
+    g.config.on_store_loss = "open";
+    g.config.suite_requests = 5;
+    g.config.suite_concurrency = 60;
+    g.redis.server.more = kept_on_disk;
+    limiters_start(&g, 2);
+    assert_true(granted(limiters_acquire(&g, 0, 1)));
+    uint64_t epoch = peek(&g, 0)->epoch;
+    redis_server_kill(&g.redis.server);
+    assert_int_equal(admitted(&g, 0), 5);
+    assert_int_equal(admitted(&g, 1), 5);
+    assert_true(alone(&g) == 1);
+    const Limiter__Verdict *v = limiters_acquire(&g, 0, ALONE);
+    assert_true(granted(v) && v->replayed);
+    assert_true(renewed(&g, ALONE, v));
+    /* What the store has granted is settled there; what was granted here, here. */
+    assert_status(home_decide(g.limiters[0], limiters_report(g.limiters[0], 1, g.arena)),
+                  REASON_STORE_FAILED);
+    assert_int_equal(limiters_complete(&g, 0, ALONE + 1),
+                     LIMITER__REPORT_RESULT__REPORT_RESULT_APPLIED);
+
+    redis_server_start(&g.redis.server);
+    await_store(&g);
+    assert_true(alone(&g) == 0);
+    assert_int_equal(peek(&g, 0)->epoch, epoch);
+    assert_true(limiters_losses(&g) == 0);
+    assert_int_equal(peek(&g, 0)->live_leases, 1);
+    assert_true(renewed(&g, ALONE, v));
+    assert_int_equal(peek(&g, 0)->live_leases, 2);
+    assert_int_equal(limiters_complete(&g, 0, ALONE),
+                     LIMITER__REPORT_RESULT__REPORT_RESULT_UNKNOWN_ID);
+    assert_int_equal(limiters_complete(&g, 0, 1), LIMITER__REPORT_RESULT__REPORT_RESULT_APPLIED);
+    assert_int_equal(peek(&g, 0)->live_leases, 0);
+    assert_true(granted(limiters_acquire(&g, 0, 2)));
+    remove_log(&g);
+    limiters_stop(&g);
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_script_that_is_forgotten_is_sent_again),
     cmocka_unit_test(an_emptied_store_closes_everything_for_a_time),
@@ -307,6 +391,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_server_that_comes_back_without_data_closes_everything),
     cmocka_unit_test(a_server_that_is_paused_grants_each_id_once),
     cmocka_unit_test(a_reply_that_is_lost_is_found_in_the_suite),
+    cmocka_unit_test(limiters_that_may_decide_alone_while_the_store_is_away),
 };
 
 HARNESS_MAIN(tests)
