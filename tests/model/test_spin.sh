@@ -67,5 +67,12 @@ fails 'if a release freed the slot of another it had two' lease -DSAFETY '' -DBY
 holds 'no write of two limiters is lost unseen' txn -DSAFETY ''
 fails 'without the stamp writes vanish after a rollback' txn -DSAFETY '' -DNO_STAMP
 fails 'without the rows grants go on over a loss' txn -DSAFETY '' -DNO_ROWS
+holds 'waiters at three limiters go in order, and nobody is forgotten' heads -DSAFETY ''
+holds 'also where two run at once' heads -DSAFETY '' -DSLOTS=2
+holds 'also without messages' heads -DSAFETY '' -DNO_WAKE
+fails 'if heads of others were not looked at a later call went first' heads -DSAFETY '' -DNO_HEADS
+fails 'also if a head were registered in a step of its own' heads -DSAFETY '' -DLATE_HEADS
+fails 'with messages alone one that is lost leaves waiters behind' heads -DSAFETY '' -DNO_TIMER
+fails 'if heads of dead limiters stayed nobody went any more' heads -DSAFETY '' -DNO_EXPIRY
 echo "1..$cases"
 [ "$failed" -eq 0 ]
