@@ -85,8 +85,19 @@ def full_redis(world):
     ask_redis(world, 'CONFIG', 'SET', 'maxmemory', '0')
 
 
+def worsen(links, seconds, **words):
+    """Of the links for so long: delay, loss or cut."""
+    for link in links:
+        vars(link).update(words)
+    time.sleep(seconds)
+    for link in links:
+        vars(link).update(delay=0.0, loss=0.0, cut=False)
+
+
 MEMORY = dict(limiters=1)
 REDIS = dict(limiters=3, redis=True)
+FAR = dict(limiters=1, linked=True)
+FAR_REDIS = dict(limiters=3, redis=True, linked=True)
 
 # name: where, what is done, calls that may run beside C, seconds until calls are admitted again after
 # it has ended.
@@ -113,6 +124,19 @@ ROWS = {
     'Redis: killed, away for 4 s': (REDIS, lambda w: away_redis(w, 4), 0, 2),
     'Redis: its clock 0.4 s ahead': (REDIS, lambda w: w.redis.set_clock(AHEAD), 0, 2),
     'Redis: its clock 3 s back': (REDIS, lambda w: w.redis.set_clock(-3), 0, 5),
+    'routers 20 ms away from the limiter': (
+        FAR, lambda w: worsen(w.limiter_links, 3, delay=0.02), 0, 2),
+    '3 % of packets lost between routers and limiter': (
+        FAR, lambda w: worsen(w.limiter_links, 3, loss=0.03), 0, 2),
+    'routers cut off from the limiter for three leases': (
+        FAR, lambda w: worsen(w.limiter_links, 3 * LEASE, cut=True), 0, 2),
+    'Redis: 20 ms away': (FAR_REDIS, lambda w: worsen(w.store_links, 3, delay=0.02), 0, 2),
+    'Redis: 3 % of packets lost on the way to it': (
+        FAR_REDIS, lambda w: worsen(w.store_links, 3, loss=0.03), 0, 2),
+    'Redis: all limiters cut off from it for 3 s': (
+        FAR_REDIS, lambda w: worsen(w.store_links, 3, cut=True), 0, 2),
+    'Redis: one limiter cut off from it for 3 s': (
+        FAR_REDIS, lambda w: worsen(w.store_links[:1], 3, cut=True), 0, 2),
     'Redis: FLUSHALL': (REDIS, lambda w: ask_redis(w, 'FLUSHALL'), 0, CLOSURE + 2),
     'Redis: killed, its data lost': (REDIS, empty_redis, 0, CLOSURE + 2),
 }

@@ -28,6 +28,8 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 sys.path.insert(0, os.path.join(ROOT, 'tests', 'model'))
 import oracle  # noqa: E402
 
+from link import Link  # noqa: E402
+
 OUT = os.environ.get('PRISM_OUT', os.path.join(ROOT, 'out', 'release'))
 BIN = os.environ.get('PRISM_BIN', os.path.join(OUT, 'bin'))
 START_SECONDS = 60
@@ -183,11 +185,13 @@ class Redis:
 class World:
     """scale: windows, cooldowns, leases and models are so many times faster; guard, use_by and
     jitter are not. Flags are lists and stand behind those that every run has. model: what the
-    catalogue says of the first tier besides; it then has one region only."""
+    catalogue says of the first tier besides; it then has one region only. linked: each limiter
+    reaches its redis-server, and routers each limiter, over a Link of its own."""
 
     def __init__(self, scale=1, routers=20, limiters=1, redis=False, durable=True, limiter=(),
-                 router=(), simulator=(), model=None):
-        self.scale = scale
+                 router=(), simulator=(), model=None, linked=False):
+        self.scale, self.linked = scale, linked
+        self.store_links, self.limiter_links = [], []
         self.folder = tempfile.mkdtemp(prefix='load.', dir=OUT)
         self.environment = {key: value for key, value in os.environ.items()
                             if not key.startswith(('PRISM_', 'AWS_'))}
@@ -229,6 +233,8 @@ class World:
         # Whoever follows a process that was killed has to know from the state.
         for process in self.limiters:
             process.flags = [flag for flag in process.flags if flag != '--assume-new-store']
+        if self.linked:
+            self.limiter_links = [Link(process.port) for process in self.limiters]
         for i in range(self.count['router']):
             self.routers.append(Process(self, f'router{i}', 'prism-router',
                                         self.router_flags(i)).start())
@@ -245,7 +251,10 @@ class World:
         return path
 
     def limiter_flags(self, i):
-        if self.redis:
+        if self.redis and self.linked:
+            self.store_links.append(Link(self.redis.port))
+            home = ['--store=redis', f'--redis={self.store_links[-1].address}']
+        elif self.redis:
             home = ['--store=redis', f'--redis=127.0.0.1:{self.redis.port}']
         else:
             state = os.path.join(self.folder, f'state{i}')
@@ -255,9 +264,10 @@ class World:
 
     def router_flags(self, i):
         # Several limiters are several authorities for a router: each begins with another one.
-        order = self.limiters[i % len(self.limiters):] + self.limiters[:i % len(self.limiters)]
+        reached = self.limiter_links or self.limiters
+        order = reached[i % len(reached):] + reached[:i % len(reached)]
         return ['--bedrock-endpoint=http://' + self.simulator.address, '--ledger=',
-                '--limiter=' + ','.join(process.address for process in order),
+                '--limiter=' + ','.join(there.address for there in order),
                 f'--renew={max(50, 5000 // self.scale)}ms',
                 f'--fence-guard={max(20, 1000 // self.scale)}ms',
                 f'--backoff={max(10, 5000 // self.scale)}ms',
