@@ -12,6 +12,7 @@
  *
  * Together, each reply is printed behind its event as it was decided: the suite's sequence number,
  * 1 if its step wrote (2: not after that), the step's stamp, and the line with the step's present.
+ * At the end comes the number of steps that nobody asked for, in which a limiter may have signed.
  *
  * The limiters' homes, the script and the server are the real ones; the clocks of all of them are
  * what the lines say. Nothing is answered from a copy without the store, because it is always told
@@ -353,6 +354,9 @@ static void run(void *arg) PARKS
     flush();
     for (size_t i = 0; i < world.n; i++) {
         await_batch(i);
+    }
+    if (world.together) {
+        printf("%.0f\n", limiters_trips(&world.group, "idle"));
     }
     if (world.begun) {
         world.ending = true;
