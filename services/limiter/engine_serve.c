@@ -128,7 +128,7 @@ void engine_enter(const struct engine_turn *turn, struct engine_acquire *acquire
         return;
     }
     if (turn->now_ms >= acquire->deadline_ms ||
-        (verdict->exact && verdict->retry_at_ms > acquire->deadline_ms)) {
+        (verdict->exact && verdict->retry_at_ms >= acquire->deadline_ms)) {
         verdict->reasons = 1u << ENGINE_REASON_WOULD_MISS_DEADLINE;
         return;
     }

@@ -45,6 +45,14 @@ static void turn_drop(struct turn *turn)
     arena_free(turn->arena);
 }
 
+/* gRPC rounds what is left of a deadline up to three digits, so the caller's may be a hundredth
+ * earlier than ours: who would be admitted in that time would be admitted for nobody. */
+static uint64_t certainly_left_ms(void)
+{
+    uint64_t left_ms = task_left_ms();
+    return left_ms - left_ms / 100;
+}
+
 static const char *reason_word(Limiter__Reason reason)
 {
     const ProtobufCEnumValue *row =
@@ -328,7 +336,7 @@ static struct status refused(struct router *router, struct plan *plan, const str
     struct refusal r = refusal_of(plan, q, v);
     uint64_t wait = wait_for(router, &r, &waits->hints);
     METRIC_ADD(router->metrics.admissions_total, 1, "refused");
-    if (r.never || wait >= task_left_ms()) {
+    if (r.never || wait >= certainly_left_ms()) {
         note_skipped_models(plan, q, v);
         return refuse(plan, &r);
     }
@@ -396,7 +404,7 @@ static struct status take_news(struct router *router, const struct plan *plan,
  * while no answer has been seen. */
 static uint64_t longest_wait(const struct router *router)
 {
-    uint64_t left_ms = task_left_ms(), answer_ms = router->answer_ms + router->answer_ms / 2;
+    uint64_t left_ms = certainly_left_ms(), answer_ms = router->answer_ms + router->answer_ms / 2;
     return left_ms - (answer_ms > 0 && answer_ms < left_ms / 2 ? answer_ms : left_ms / 2);
 }
 
@@ -424,7 +432,7 @@ static struct status wait_turn(struct router *router, const struct plan *plan,
 /* The refusal may pass in time, and it is worth standing in the queue. */
 static bool is_worth_it(const struct refusal *r)
 {
-    return !r->never && !(r->exact && r->retry_ms >= task_left_ms());
+    return !r->never && !(r->exact && r->retry_ms >= certainly_left_ms());
 }
 
 static bool is_grant(const Limiter__Verdict *v, const Limiter__AcquireRequest *request)

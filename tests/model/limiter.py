@@ -590,7 +590,7 @@ class Limiter:
         if not waits or verdict[0] != 'refused' or not when:
             return verdict
         why = 0
-        if now >= waiter.deadline or (exact and when > waiter.deadline):
+        if now >= waiter.deadline or (exact and when >= waiter.deadline):
             why = 1 << WOULD_MISS_DEADLINE
         elif (len(queue.waiters) >= WAITERS or sum(
                 w.tenant == waiter.tenant for w in queue.waiters) >= TENANT_WAITERS):

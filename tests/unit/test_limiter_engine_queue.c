@@ -119,13 +119,13 @@ static void test_too_late_and_too_many(void **state)
         struct want want;
         uint32_t reasons;
     } rows[] = {
-        {{.wait_ms = 60499}, BIT(WOULD_MISS_DEADLINE)},
-        {{.wait_ms = 60500}, 0},
-        {{.wait_ms = 60500}, 0},
-        {{.wait_ms = 121000}, BIT(QUEUE_FULL)}, /* of its tenant */
-        {{.tenant = 1, .wait_ms = 60499}, BIT(WOULD_MISS_DEADLINE)},
-        {{.tenant = 1, .wait_ms = 121000}, 0},
-        {{.tenant = 2, .wait_ms = 181500}, BIT(QUEUE_FULL)}, /* of all */
+        {{.wait_ms = 60500}, BIT(WOULD_MISS_DEADLINE)},
+        {{.wait_ms = 60501}, 0},
+        {{.wait_ms = 60501}, 0},
+        {{.wait_ms = 121001}, BIT(QUEUE_FULL)}, /* of its tenant */
+        {{.tenant = 1, .wait_ms = 60500}, BIT(WOULD_MISS_DEADLINE)},
+        {{.tenant = 1, .wait_ms = 121001}, 0},
+        {{.tenant = 2, .wait_ms = 181501}, BIT(QUEUE_FULL)}, /* of all */
         {{.tenant = 2}, 0},
     };
     for (uint32_t i = 0; i < ARRAY_LEN(rows); i++) {
@@ -134,7 +134,7 @@ static void test_too_late_and_too_many(void **state)
         assert_int_equal(waits(call), rows[i].reasons == 0 && rows[i].want.wait_ms > 0);
     }
     /* Whose time is over is not granted any more. */
-    y->b->now_ms += 60501;
+    y->b->now_ms += 60502;
     tick(y, 0);
     assert_int_equal(y->turns, 3);
     assert_int_equal(y->calls[3].verdict.reasons, BIT(WOULD_MISS_DEADLINE));
