@@ -1,8 +1,9 @@
 /*
  * home_alone.h -- on_store_loss open: who decides while the store is away.
  *
- * Floor 6, loop thread, nothing parks. Each limiter then admits what all of them may: R limiters R
- * times the numbers. Functions take alone NULL: on_store_loss is closed.
+ * Floor 6, loop thread, nothing parks. Each limiter then admits what all of them may, and the store
+ * again before and after: R limiters R + 1 times the numbers in the window around it. Functions
+ * take alone NULL: on_store_loss is closed.
  */
 #ifndef PRISM_LIMITER_HOME_ALONE_H
 #define PRISM_LIMITER_HOME_ALONE_H

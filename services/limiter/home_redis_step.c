@@ -134,7 +134,8 @@ static void missed(struct home_redis *home)
 /* Another try may be worth it. False: nobody is left who would wait for it. */
 static bool go_on(struct home_redis *home, struct status why)
 {
-    home->away = true;
+    /* Who answers nonsense is not away: nobody decides without it. */
+    home->away = why.reason != REASON_STORE_CORRUPT && why.reason != REASON_PROTOCOL_ERROR;
     bool late = home_redis_fail_late(home, why);
     if (late || home->step.n_asks == 0) {
         missed(home);

@@ -86,7 +86,8 @@ static inline ProtobufCBinaryData limiters_id(uint32_t n, struct arena *arena)
 }
 
 /* In 100 and out 100 at most, of session 900. */
-static inline struct ask *limiters_ask(struct limiter *limiter, uint32_t id, struct arena *arena)
+static inline struct ask *limiters_ask_for(struct limiter *limiter, uint32_t id, char *tenant,
+                                           struct arena *arena)
 {
     Limiter__AcquireRequest *request = ARENA_NEW(arena, Limiter__AcquireRequest);
     Limiter__Candidate *candidate = ARENA_NEW(arena, Limiter__Candidate);
@@ -99,12 +100,17 @@ static inline struct ask *limiters_ask(struct limiter *limiter, uint32_t id, str
     candidate->tokens->input_tokens = candidate->tokens->max_tokens = 100;
     request->id = limiters_id(id, arena);
     request->session = limiters_id(900, arena);
-    request->tenant = "default";
+    request->tenant = tenant;
     request->candidates = ARENA_NEW(arena, Limiter__Candidate *);
     request->candidates[0] = candidate;
     request->n_candidates = 1;
     assert_status_ok(calls_acquire(limiter, request, arena, &ask));
     return ask;
+}
+
+static inline struct ask *limiters_ask(struct limiter *limiter, uint32_t id, struct arena *arena)
+{
+    return limiters_ask_for(limiter, id, "default", arena);
 }
 
 static inline const Limiter__Verdict *limiters_verdict(const struct ask *ask)
