@@ -126,12 +126,12 @@ ROWS = {
     'Redis: its clock 3 s back': (REDIS, lambda w: w.redis.set_clock(-3), 0, 5),
     'routers 20 ms away from the limiter': (
         FAR, lambda w: worsen(w.limiter_links, 3, delay=0.02), 0, 2),
-    '3 % of packets lost between routers and limiter': (
+    '3 % of pieces late between routers and limiter': (
         FAR, lambda w: worsen(w.limiter_links, 3, loss=0.03), 0, 2),
     'routers cut off from the limiter for three leases': (
         FAR, lambda w: worsen(w.limiter_links, 3 * LEASE, cut=True), 0, 2),
     'Redis: 20 ms away': (FAR_REDIS, lambda w: worsen(w.store_links, 3, delay=0.02), 0, 2),
-    'Redis: 3 % of packets lost on the way to it': (
+    'Redis: 3 % of pieces late on the way to it': (
         FAR_REDIS, lambda w: worsen(w.store_links, 3, loss=0.03), 0, 2),
     'Redis: all limiters cut off from it for 3 s': (
         FAR_REDIS, lambda w: worsen(w.store_links, 3, cut=True), 0, 2),
