@@ -377,5 +377,6 @@ int main(void)
     task_spawn(loop, &(struct task_options){.name = "trace", .deadline_ms = TASK_DEADLINE_NONE},
                run, loop);
     loop_run(loop);
+    loop_free(loop);
     return 0;
 }
