@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <limits.h>
-#include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 #include <string.h>
@@ -13,26 +12,9 @@
 
 /* OpenSSL fails here only when it has no memory or lacks SHA-256: neither is survivable. */
 
-static EVP_MD *sha256;
-static CRYPTO_ONCE sha256_sought = CRYPTO_ONCE_STATIC_INIT;
-
-static void fetch_sha256(void)
-{
-    sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
-    check(sha256 != NULL);
-}
-
-/* EVP_sha256() is sought anew, under locks, by all that it is given to: longer than it takes to
- * hash a short text. */
-static const EVP_MD *the_sha256(void)
-{
-    check(CRYPTO_THREAD_run_once(&sha256_sought, fetch_sha256) == 1);
-    return sha256;
-}
-
 void hash_sha256(struct span data, uint8_t out[HASH_SHA256_SIZE])
 {
-    check(EVP_Digest(data.at, data.len, out, NULL, the_sha256(), NULL) == 1);
+    check(EVP_Digest(data.at, data.len, out, NULL, EVP_sha256(), NULL) == 1);
 }
 
 void hash_sha1(struct span data, uint8_t out[HASH_SHA1_SIZE])
@@ -46,7 +28,7 @@ void hash_hmac_sha256(struct span key, struct span data, uint8_t out[HASH_SHA256
     /* A NULL key means "the key of before" to OpenSSL, and data must point somewhere. */
     const char *key_at = key.len > 0 ? key.at : "";
     const char *data_at = data.len > 0 ? data.at : "";
-    check(HMAC(the_sha256(), key_at, (int)key.len, (const uint8_t *)data_at, data.len, out, NULL) !=
+    check(HMAC(EVP_sha256(), key_at, (int)key.len, (const uint8_t *)data_at, data.len, out, NULL) !=
           NULL);
 }
 
@@ -59,7 +41,7 @@ static EVP_MD_CTX *context(struct hash_sha256 *hash)
 struct hash_sha256 *hash_sha256_begin(void)
 {
     EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-    check(ctx != NULL && EVP_DigestInit_ex(ctx, the_sha256(), NULL) == 1);
+    check(ctx != NULL && EVP_DigestInit_ex(ctx, EVP_sha256(), NULL) == 1);
     return (struct hash_sha256 *)ctx;
 }
 
