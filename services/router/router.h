@@ -67,8 +67,8 @@ struct router {
     struct records *records;
     struct lessons *lessons;
     struct vitals *vitals;
-    struct checks *checks; /* NULL: none are made */
-    struct states *states;
+    struct checks *checks;           /* NULL: none are made */
+    struct states *states;           /* what the limiter says of models, as it changes */
     uint8_t session[ROUTER_ID_SIZE]; /* this process, for limiter and ledger */
     size_t handed_over;              /* settlements on their way (settlement.h) */
     uint64_t settle_end_ms;          /* loop time when they are given up; 0: router runs */

@@ -162,45 +162,33 @@ void vitals_put_history(const struct vitals *vitals, Router__ModelRegion *region
 
 /* --- the limiter's word ----------------------------------------------------------------------- */
 
-static Router__Model__State state_of(Limiter__ResourceState state)
-{
-    switch (state) {
-    case LIMITER__RESOURCE_STATE__RESOURCE_STATE_OPEN:
-        return ROUTER__MODEL__STATE__STATE_OPEN;
-    case LIMITER__RESOURCE_STATE__RESOURCE_STATE_COOLDOWN:
-        return ROUTER__MODEL__STATE__STATE_COOLDOWN;
-    case LIMITER__RESOURCE_STATE__RESOURCE_STATE_BREAKER_OPEN:
-        return ROUTER__MODEL__STATE__STATE_BREAKER_OPEN;
-    case LIMITER__RESOURCE_STATE__RESOURCE_STATE_HALF_OPEN:
-        return ROUTER__MODEL__STATE__STATE_HALF_OPEN;
-    case LIMITER__RESOURCE_STATE__RESOURCE_STATE_GONE:
-        return ROUTER__MODEL__STATE__STATE_GONE;
-    case LIMITER__RESOURCE_STATE__RESOURCE_STATE_CLOSED:
-    case LIMITER__RESOURCE_STATE__RESOURCE_STATE_STATE_LOST:
-        return ROUTER__MODEL__STATE__STATE_CLOSED;
-    case LIMITER__RESOURCE_STATE__RESOURCE_STATE_UNSPECIFIED:
-    case _LIMITER__RESOURCE_STATE_IS_INT_SIZE:
-        break;
-    }
-    return ROUTER__MODEL__STATE__STATE_UNSPECIFIED;
-}
+/* What the limiter says of a resource, what callers are told of the model, and why it would be
+ * refused. */
+#define SAYS(state) LIMITER__RESOURCE_STATE__RESOURCE_STATE_##state
+#define TOLD(state) ROUTER__MODEL__STATE__STATE_##state
+#define WHY(reason) LIMITER__REASON__REASON_##reason
+static const struct row {
+    Limiter__ResourceState says;
+    Router__Model__State told;
+    Limiter__Reason closed;
+} rows[] = {
+    {SAYS(OPEN), TOLD(OPEN), WHY(UNSPECIFIED)},
+    {SAYS(COOLDOWN), TOLD(COOLDOWN), WHY(COOLDOWN)},
+    {SAYS(BREAKER_OPEN), TOLD(BREAKER_OPEN), WHY(BREAKER_OPEN)},
+    {SAYS(HALF_OPEN), TOLD(HALF_OPEN), WHY(UNSPECIFIED)},
+    {SAYS(GONE), TOLD(GONE), WHY(MODEL_GONE)},
+    {SAYS(CLOSED), TOLD(CLOSED), WHY(CLOSED)},
+    {SAYS(STATE_LOST), TOLD(CLOSED), WHY(STATE_LOST)},
+};
 
-static Limiter__Reason why_closed(Limiter__ResourceState state)
+static struct row row_of(Limiter__ResourceState state)
 {
-    switch (state) {
-    case LIMITER__RESOURCE_STATE__RESOURCE_STATE_COOLDOWN:
-        return LIMITER__REASON__REASON_COOLDOWN;
-    case LIMITER__RESOURCE_STATE__RESOURCE_STATE_BREAKER_OPEN:
-        return LIMITER__REASON__REASON_BREAKER_OPEN;
-    case LIMITER__RESOURCE_STATE__RESOURCE_STATE_GONE:
-        return LIMITER__REASON__REASON_MODEL_GONE;
-    case LIMITER__RESOURCE_STATE__RESOURCE_STATE_CLOSED:
-        return LIMITER__REASON__REASON_CLOSED;
-    case LIMITER__RESOURCE_STATE__RESOURCE_STATE_STATE_LOST:
-        return LIMITER__REASON__REASON_STATE_LOST;
-    default:
-        return LIMITER__REASON__REASON_UNSPECIFIED;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        if (rows[i].says == state) {
+            return rows[i];
+        }
     }
+    return (struct row){SAYS(UNSPECIFIED), TOLD(UNSPECIFIED), WHY(UNSPECIFIED)};
 }
 
 static void set_state(struct vitals *vitals, struct entry *entry, Router__Model__State state,
@@ -222,10 +210,10 @@ static void set_state(struct vitals *vitals, struct entry *entry, Router__Model_
 void vitals_take_state(struct vitals *vitals, const Limiter__Resource *resource)
 {
     struct entry *entry = find_or_add(vitals, resource->name);
+    struct row row = row_of(resource->state);
     if (entry != NULL) {
-        set_state(vitals, entry, state_of(resource->state), resource->state_ms,
-                  span_str(resource->note));
-        entry->closed = why_closed(resource->state);
+        set_state(vitals, entry, row.told, resource->state_ms, span_str(resource->note));
+        entry->closed = row.closed;
         entry->until_ms =
             resource->state_ms > 0 ? loop_now_ms(vitals->loop) + resource->state_ms : UINT64_MAX;
     }
