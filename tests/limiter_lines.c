@@ -6,20 +6,10 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "limiter_rules.h"
 
 const struct engine_rules limiter_lines_rules = {
-    .guard_ms = 500,
-    .lease_ms = 15000,
-    .use_by_ms = 350,
-    .cooldown_steps_ms = {0, 5000, 10000, 20000, 40000},
-    .cooldown_most_ms = 3600000,
-    .breaker_open_ms = 60000,
-    .breaker_age_ms = 600000,
-    .breaker_outcomes = 20,
-    .breaker_least = 6,
-    .breaker_ratio = 0.5,
-    .record_open_ms = 4200000,
-    .record_done_ms = 600000,
+    LIMITER_RULES,
     .ramp = true,
     .aging_ms = 30000,
     .head_ms = 2000,

@@ -5,20 +5,9 @@
 
 #include "fuzz.h"
 #include "limiter/pack.h"
+#include "limiter_rules.h"
 
-static const struct engine_rules rules = {
-    .guard_ms = 500,
-    .lease_ms = 15000,
-    .use_by_ms = 350,
-    .cooldown_most_ms = 3600000,
-    .breaker_open_ms = 60000,
-    .breaker_age_ms = 600000,
-    .breaker_outcomes = ENGINE_OUTCOMES_MOST,
-    .breaker_least = 6,
-    .breaker_ratio = 0.5,
-    .record_open_ms = 4200000,
-    .record_done_ms = 600000,
-};
+static const struct engine_rules rules = {LIMITER_RULES};
 
 static void step(struct engine_event event)
 {

@@ -271,11 +271,7 @@ static void flush(void) PARKS
     }
     submit(g->limiters[at], &world.asked[at]);
     if (world.cut_every > 0 && ++world.steps % world.cut_every == 0) {
-        /* A connection that lasted is made anew at once. In that time nobody has a sign of life to
-         * write: it would be a step that nobody asked for. */
-        for (size_t i = 0; i < g->n; i++) {
-            g->limiters[i]->redis->own_ms = now_ms;
-        }
+        /* A connection that lasted is made anew at once. */
         loop_test_clock(task_loop(), loop_now_ms(task_loop()) + LASTED_MS);
         redis_bench_ask(&g->redis,
                         REDIS_ARGS(SPAN("CLIENT"), SPAN("KILL"), SPAN("TYPE"), SPAN("normal")),

@@ -21,7 +21,7 @@ TESTS = os.path.join(os.environ.get('PRISM_OUT', 'out/release'), 'test')
 EVENTS = int(os.environ.get('PRISM_EVENTS', '100000'))
 STORED_EVENTS = int(os.environ.get('PRISM_STORED_EVENTS', str(EVENTS // 4)))
 SEED = int(os.environ.get('PRISM_SEED', '20260101'))
-SHRINK_SECONDS = 20
+SHRINK_SECONDS = 60
 
 CHANGING = 'limits change and operators interfere'
 WAITING = {'who waits at one limiter': 1, 'who waits at three limiters': 3,
@@ -246,8 +246,8 @@ class Driver:
 
 
 def run_engine(trace, lines):
-    return subprocess.run([os.path.join(TESTS, trace)], input='\n'.join(lines) + '\n', stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE, universal_newlines=True)
+    return subprocess.run([os.path.join(TESTS, trace)], input='\n'.join(lines) + '\n',
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
 
 
 def run_model(lines):
@@ -287,7 +287,7 @@ def compare(driver):
     first = next((i for i, (a, b) in enumerate(zip(said, driver.replies)) if a != b), len(said))
     last = asked[min(first, len(asked) - 1)] + 16    # its step is whole
     lines = driver.lines[:last]
-    few = (shrink(driver.trace, lines) if differs(driver.trace, lines) else lines[-20:])
+    few = shrink(driver.trace, lines) if differs(driver.trace, lines) else lines[-20:]
     return ['reply %d of %d: %s' % (first, len(asked), driver.lines[asked[first]]
                                     if first < len(asked) else ''),
             'model:  %s' % (driver.replies[first] if first < len(driver.replies) else ''),

@@ -9,6 +9,7 @@
 
 #include "harness.h"
 #include "limiter/engine_parts.h"
+#include "limiter_rules.h"
 
 #define BENCH_IDS    4096
 #define BENCH_MODELS 3
@@ -65,20 +66,7 @@ static inline struct bench *bench_new(void)
     static struct bench bench;
     struct bench *b = &bench;
     memset(b, 0, sizeof(*b));
-    b->rules = (struct engine_rules){
-        .guard_ms = BENCH_GUARD,
-        .lease_ms = BENCH_T,
-        .use_by_ms = 350,
-        .cooldown_steps_ms = {0, 5000, 10000, 20000, 40000},
-        .cooldown_most_ms = 3600000,
-        .breaker_open_ms = 60000,
-        .breaker_age_ms = 600000,
-        .breaker_outcomes = 20,
-        .breaker_least = 6,
-        .breaker_ratio = 0.5,
-        .record_open_ms = 4200000,
-        .record_done_ms = 600000,
-    };
+    b->rules = (struct engine_rules){LIMITER_RULES};
     b->now_ms = 1000000;
     struct engine_limits suite = {
         .requests = 30, .tokens = 120000, .window_ms = BENCH_W, .concurrency = 5};

@@ -71,9 +71,27 @@ static inline void limiters_halt(struct limiters *g)
     metric_reset_all();
 }
 
+/* So that a server that is killed and started again has its data. */
+static inline void limiters_keep_on_disk(struct limiters *g)
+{
+    static const char *const more[] = {"--appendonly", "yes", "--appendfsync", "always", NULL};
+    g->redis.server.more = more;
+}
+
+static inline void limiters_remove_disk(const struct limiters *g)
+{
+    char path[128];
+    const char *const arguments[] = {"-rf", path, NULL};
+    snprintf(path, sizeof(path), "%s/appendonlydir", g->redis.server.folder);
+    assert_int_equal(process_run("/bin/rm", arguments, NULL, "/dev/null", 10000), 0);
+}
+
 static inline void limiters_stop(struct limiters *g)
 {
     limiters_halt(g);
+    if (g->redis.server.more != NULL) {
+        limiters_remove_disk(g);
+    }
     redis_server_stop(&g->redis.server);
     arena_free(g->arena);
 }

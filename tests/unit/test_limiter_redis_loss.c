@@ -92,6 +92,16 @@ static void restore(struct limiters *g, const struct span *keys, const struct sp
     }
 }
 
+/* A limiter with a grant, and its store as it is then. */
+static size_t start_and_save(struct limiters *g, struct span *keys, struct span *values,
+                             size_t most)
+{
+    prepare(g);
+    limiters_start(g, 1);
+    assert_true(granted(limiters_acquire(g, 0, 1)));
+    return save(g, keys, values, most);
+}
+
 task_test_real(a_store_of_an_earlier_time_is_noticed_by_who_wrote_last)
 {
     struct limiters g;
@@ -116,10 +126,7 @@ task_test_real(an_idle_limiter_notices_within_a_second)
 {
     struct limiters g;
     struct span keys[16], values[16];
-    prepare(&g);
-    limiters_start(&g, 1);
-    assert_true(granted(limiters_acquire(&g, 0, 1)));
-    size_t n = save(&g, keys, values, ARRAY_LEN(keys));
+    size_t n = start_and_save(&g, keys, values, ARRAY_LEN(keys));
     assert_true(granted(limiters_acquire(&g, 0, 2)));
     restore(&g, keys, values, n);
     uint64_t until_ms = loop_now_ms(task_loop()) + 30000;
@@ -176,10 +183,7 @@ task_test_real(a_renewal_tells_of_grants_that_are_forgotten)
 {
     struct limiters g;
     struct span keys[16], values[16];
-    prepare(&g);
-    limiters_start(&g, 1);
-    assert_true(granted(limiters_acquire(&g, 0, 1)));
-    size_t n = save(&g, keys, values, ARRAY_LEN(keys));
+    size_t n = start_and_save(&g, keys, values, ARRAY_LEN(keys));
     const Limiter__Verdict *v = limiters_acquire(&g, 0, 2);
     assert_true(granted(v));
     limiters_halt(&g);
@@ -198,21 +202,11 @@ task_test_real(a_renewal_tells_of_grants_that_are_forgotten)
 /* --- away, slow, silent ------------------------------------------------------------------------
  */
 
-static const char *const kept_on_disk[] = {"--appendonly", "yes", "--appendfsync", "always", NULL};
-
-static void remove_log(const struct limiters *g)
-{
-    char path[128];
-    const char *const arguments[] = {"-rf", path, NULL};
-    snprintf(path, sizeof(path), "%s/appendonlydir", g->redis.server.folder);
-    assert_int_equal(process_run("/bin/rm", arguments, NULL, "/dev/null", 10000), 0);
-}
-
 task_test_real(a_server_that_comes_back_with_its_data_goes_on)
 {
     struct limiters g;
     prepare(&g);
-    g.redis.server.more = kept_on_disk;
+    limiters_keep_on_disk(&g);
     limiters_start(&g, 1);
     const Limiter__Verdict *v = limiters_acquire(&g, 0, 1);
     uint64_t epoch = peek(&g, 0)->epoch;
@@ -227,7 +221,6 @@ task_test_real(a_server_that_comes_back_with_its_data_goes_on)
     assert_true(granted(limiters_acquire(&g, 0, 2)));
     assert_int_equal(peek(&g, 0)->epoch, epoch);
     assert_true(limiters_losses(&g) == 0);
-    remove_log(&g);
     limiters_stop(&g);
 }
 
@@ -346,7 +339,7 @@ task_test_real(limiters_that_may_decide_alone_while_the_store_is_away)
     g.config.on_store_loss = "open";
     g.config.suite_requests = 5;
     g.config.suite_concurrency = 60;
-    g.redis.server.more = kept_on_disk;
+    limiters_keep_on_disk(&g);
     limiters_start(&g, 2);
     assert_true(granted(limiters_acquire(&g, 0, 1)));
     uint64_t epoch = peek(&g, 0)->epoch;
@@ -376,7 +369,6 @@ task_test_real(limiters_that_may_decide_alone_while_the_store_is_away)
     assert_int_equal(limiters_complete(&g, 0, 1), LIMITER__REPORT_RESULT__REPORT_RESULT_APPLIED);
     assert_int_equal(peek(&g, 0)->live_leases, 0);
     assert_true(granted(limiters_acquire(&g, 0, 2)));
-    remove_log(&g);
     limiters_stop(&g);
 }
 

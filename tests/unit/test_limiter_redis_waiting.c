@@ -133,8 +133,6 @@ task_test_real(tenants_take_turns_wherever_they_wait)
 /* --- the store is lost meanwhile ---------------------------------------------------------------
  */
 
-static const char *const kept_on_disk[] = {"--appendonly", "yes", "--appendfsync", "always", NULL};
-
 /* Reported until the store takes it, as routers do. */
 static void end_call(struct limiters *g, size_t i, uint32_t id) PARKS
 {
@@ -189,7 +187,7 @@ task_test_real(who_waits_outlasts_a_server_that_is_killed)
     struct call calls[CALLS];
     unsigned turn = 0;
     prepare(&g);
-    g.redis.server.more = kept_on_disk;
+    limiters_keep_on_disk(&g);
     limiters_start(&g, 3);
     begin_some(&g, calls, &turn);
     redis_server_kill(&g.redis.server);
