@@ -229,8 +229,7 @@ void engine_resource_forget(struct engine_resource *resource, const struct engin
 void engine_resource_shed(struct engine_resource *resource);
 
 /* Orders, reports and renewals come first, then who waits in queue (NULL: nobody can), then the
- * acquires. stamp is new with every step. Returns the present: later if a resource has seen later.
- */
+ * acquires. stamp is new with every step. Returns the present: later if a resource saw later. */
 uint64_t engine_step(const struct engine_rules *rules, uint64_t now_ms, uint64_t stamp,
                      struct engine_event *events, size_t n_events, struct engine_queue *queue);
 
@@ -242,9 +241,10 @@ void engine_peek(const struct engine_rules *rules, uint64_t now_ms,
 struct engine_remaining engine_remaining(const struct engine_rules *rules, uint64_t now_ms,
                                          const struct engine_resource *resource);
 
-/* Calls that run, as far as is known. */
+/* Calls that run, as far as is known; the lease of one. */
 uint32_t engine_leases_live(const struct engine_resource *resource, uint64_t now_ms);
-
+const struct engine_lease *engine_lease_find(const struct engine_resource *resource,
+                                             const struct engine_id *id, uint64_t now_ms);
 bool engine_id_eq(const struct engine_id *a, const struct engine_id *b);
 
 #endif

@@ -90,8 +90,6 @@ void engine_window_reshape(struct engine_resource *resource, const struct engine
 uint32_t engine_leases_most(const struct engine_resource *resource);
 void engine_leases_judge(const struct engine_resource *resource, const struct engine_turn *turn,
                          struct engine_judgement *judgement);
-const struct engine_lease *engine_lease_find(const struct engine_resource *resource,
-                                             const struct engine_id *id, uint64_t now_ms);
 
 /* False when the table is full. Does nothing where there is no limit now. */
 bool engine_lease_add(struct engine_resource *resource, const struct engine_turn *turn,

@@ -159,18 +159,6 @@ bool home_alone_decide(struct home_alone *alone, struct ask *ask)
     return true;
 }
 
-static bool is_leased(const struct engine_resource *resource, const struct engine_id *id,
-                      uint64_t now_ms)
-{
-    for (uint32_t i = 0; i < resource->n_leases; i++) {
-        const struct engine_lease *lease = &resource->leases[i];
-        if (engine_id_eq(&lease->id, id)) {
-            return now_ms < lease->expires_ms;
-        }
-    }
-    return false;
-}
-
 bool home_alone_believes(const struct home_alone *alone, const struct engine_id *id)
 {
     if (alone == NULL) {
@@ -178,5 +166,5 @@ bool home_alone_believes(const struct home_alone *alone, const struct engine_id 
     }
     const struct engine_record *record = store_record_find(alone->own->store, id);
     return (record != NULL && record->state == ENGINE_GRANTED) ||
-           is_leased(alone->own->suite, id, home_now_ms(alone->own));
+           engine_lease_find(alone->own->suite, id, home_now_ms(alone->own)) != NULL;
 }

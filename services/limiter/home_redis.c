@@ -210,18 +210,13 @@ struct status home_redis_new(struct limiter *limiter, char error_text[256], stru
     list_init(&home->lookers);
     list_init(&home->step.asks);
     struct status s = home_redis_options(home, error_text, &options);
+    if (status_ok(s) && strcmp(home->config->on_store_loss, "open") == 0) {
+        s = home_alone_new(limiter, error_text, &home->alone);
+    }
     if (!status_ok(s)) {
         arena_free(home->arena);
         free(home);
         return s;
-    }
-    if (strcmp(home->config->on_store_loss, "open") == 0) {
-        s = home_alone_new(limiter, error_text, &home->alone);
-        if (!status_ok(s)) {
-            arena_free(home->arena);
-            free(home);
-            return s;
-        }
     }
     home->records = map_new();
     home->resources = alloc_zeroed(store_room(limiter->store), sizeof(home->resources[0]));

@@ -94,7 +94,7 @@ struct home_redis {
     struct arena *arena; /* of what is said once */
 
     struct home_alone *alone; /* NULL: nothing is decided while the store is away */
-    bool away;                /* it did not answer */
+    bool away;                /* it did not answer, or took nothing */
 
     struct bell bell;
     struct op ended;

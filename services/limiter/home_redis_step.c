@@ -131,11 +131,18 @@ static void missed(struct home_redis *home)
     }
 }
 
+/* It did not answer, or took nothing. Who answers nonsense is not away: nobody decides without it.
+ */
+static bool is_outage(struct status why)
+{
+    return why.reason == REASON_CONNECT_FAILED || why.reason == REASON_CONNECTION_LOST ||
+           why.reason == REASON_TIMED_OUT || why.reason == REASON_STORE_FAILED;
+}
+
 /* Another try may be worth it. False: nobody is left who would wait for it. */
 static bool go_on(struct home_redis *home, struct status why)
 {
-    /* Who answers nonsense is not away: nobody decides without it. */
-    home->away = why.reason != REASON_STORE_CORRUPT && why.reason != REASON_PROTOCOL_ERROR;
+    home->away = is_outage(why);
     bool late = home_redis_fail_late(home, why);
     if (late || home->step.n_asks == 0) {
         missed(home);

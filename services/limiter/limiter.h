@@ -55,7 +55,7 @@ struct limiter {
     size_t grants;          /* tasks that watch over one */
     struct list watches;    /* streams of changes (stream.c) */
     bool draining;          /* they are to end */
-    bool believes;          /* any holder of a lease, that nobody knows too (home_alone.c) */
+    bool believes;          /* who renews a lease that is not known (home_alone.c) */
     size_t sessions;        /* attached */
     void (*on_ready)(void *arg, bool ready, const char *why); /* of the store; may be NULL */
     void *on_ready_arg;
